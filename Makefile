@@ -1,0 +1,53 @@
+# The commands of nano.ops. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PYTHONDONTWRITEBYTECODE := 1
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.requirements-$(shell sha256sum requirements.txt | cut -c1-12)
+RUN := PATH=$(CURDIR)/$(VENV)/bin:$$PATH
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"error: Python 3.11 to 3.13 is needed, $(PYTHON) is {v.major}.{v.minor}; name another with make PYTHON=python3.12 ...")'
+	@echo "  - install the tools of requirements.txt into $(VENV)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: apt install python3-venv, then again"; exit 1; }
+	@$(VENV)/bin/pip install --quiet --requirement requirements.txt || { echo "error: pip cannot install requirements.txt; is there a network?"; exit 1; }
+	@touch $@
+
+venv: $(STAMP)
+
+up: ## Bring the lab up: engine, image, mirror, hosts, site.yml
+	@$(PYTHON) -m lab engine
+	@$(MAKE) --no-print-directory venv
+	@$(VENV)/bin/python -m lab image
+	@$(VENV)/bin/python -m lab mirror
+	@$(VENV)/bin/python -m lab up
+
+test: ## Prove it: lint, unit tests, then the whole lab
+	@$(PYTHON) -m lab engine
+	@$(MAKE) --no-print-directory venv
+	@$(VENV)/bin/python -m lab image
+	@$(VENV)/bin/python -m lab mirror
+	@$(VENV)/bin/python -m lab test
+
+unit: venv ## Run the unit tests alone
+	@$(RUN) pytest
+
+down: venv ## Take the lab away again, and only that
+	@$(VENV)/bin/python -m lab down
+
+bench: venv ## Measure site.yml on the running lab
+	@$(VENV)/bin/python -m lab bench
+
+lint: venv ## Check style and types
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy lab plugins
+	@$(RUN) yamllint --strict .
+	@$(RUN) ansible-lint --offline
+
+.PHONY: help venv up test unit down bench lint

@@ -1,0 +1,1 @@
+"""The lab: base image, program mirror, engine checks and the hosts themselves."""

@@ -1,0 +1,61 @@
+"""The lab's command line. Nothing outside the standard library is imported before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from lab.common import LabError, cache_dir
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the lab's command line."""
+    top = argparse.ArgumentParser(prog="python -m lab", description="Run the lab of nano.ops.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("engine", help="make sure that a container engine answers")
+    image = commands.add_parser("image", help="make the hosts' base image")
+    image.add_argument("--suite", choices=["trixie", "bookworm"], default="trixie")
+    mirror = commands.add_parser("mirror", help="fill the mirror of third-party programs")
+    mirror.add_argument("--program", action="append", help="which one; may be repeated")
+    mirror.add_argument("--into", type=Path, help="folder (default: mirror in the cache)")
+    mirror.add_argument("--build", action="store_true", help="build even where a download would do")
+    for name, text in (
+        ("up", "bring the lab up"),
+        ("test", "test the lab"),
+        ("down", "take the lab away"),
+        ("bench", "measure how long the site's playbook takes"),
+    ):
+        commands.add_parser(name, help=text)
+    return top
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run one command."""
+    if options.command == "engine":
+        importlib.import_module("lab.engine").ensure()
+    elif options.command == "image":
+        importlib.import_module("lab.image").ensure(options.suite)
+    elif options.command == "mirror":
+        into = options.into or cache_dir() / "mirror"
+        importlib.import_module("lab.mirror").fill(options.program, into.resolve(), options.build)
+    elif options.command == "bench":
+        importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
+    elif options.command == "test":
+        importlib.import_module("lab.proof").test(cache_dir() / "mirror")
+    else:
+        getattr(importlib.import_module("lab.hosts"), options.command)(cache_dir() / "mirror")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; a user's mistake is told without a stack trace."""
+    try:
+        run(parser().parse_args(argv))
+    except LabError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    return 0

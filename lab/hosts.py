@@ -1,0 +1,258 @@
+"""The lab's hosts: started, converged and taken away through Molecule, as a user of Molecule would do it by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / ".lab"
+SUBNET_PREFIX = "172.30.77."
+NETWORK = "nano-lab"
+VAULT = ROOT / "inventories/lab/group_vars/all/vault.yml"
+
+
+class LabError(Exception):
+    """What went wrong, where, and what to do next; shown to the user without a stack trace."""
+
+
+def cgroup_tree() -> str:
+    """Return the path of the machine's cgroup v2 tree.
+
+    A "hybrid" machine has it beside the v1 controllers, at /sys/fs/cgroup/unified; systemd 254 and newer cannot boot
+    from v1. The machine's own cgroups are not changed: the hosts make theirs below it.
+    """
+    unified = Path("/sys/fs/cgroup/unified")
+    return str(unified) if unified.is_dir() else "/sys/fs/cgroup"
+
+
+def environment(mirror: Path) -> dict[str, str]:
+    """Return the environment that Molecule and Ansible run in."""
+    env = dict(os.environ)
+    env.update(
+        ANSIBLE_VAULT_PASSWORD_FILE=str(STATE / "vault-password"),
+        ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"),
+        ANSIBLE_FORCE_COLOR="1" if sys.stdout.isatty() else "0",
+        MOLECULE_PROJECT_DIRECTORY=str(ROOT),
+        NANO_LAB_CGROUP=cgroup_tree(),
+        NANO_LAB_MIRROR=str(mirror),
+        PATH=f"{Path(sys.executable).parent}:{env['PATH']}",
+        # Molecule would look for roles on Galaxy and install the project's requirements from there.
+        ANSIBLE_GALAXY_DISABLE_GPG_VERIFY="1",
+    )
+    # A run without a terminal (CI) still shows its lines as they come.
+    env["PYTHONUNBUFFERED"] = "1"
+    return env
+
+
+def run(argv: list[str], env: dict[str, str], log: Path | None = None) -> str:
+    """Run a command in the project's root, show its output as it comes, and return it.
+
+    Raises:
+        LabError: it ended with another code than 0.
+    """
+    lines: list[str] = []
+    with subprocess.Popen(
+        argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            print(line, end="", flush=True)
+    output = "".join(lines)
+    if log:
+        log.write_text(output, encoding="utf-8")
+    if process.returncode:
+        raise LabError(f"`{' '.join(argv[:4])}` ended with code {process.returncode}; the reason is in the lines above")
+    return output
+
+
+def step(title: str) -> None:
+    """Print the title of a step."""
+    print(f"\n=== {time.strftime('%H:%M:%S')} {title}", flush=True)
+
+
+def prepare_state(env: dict[str, str]) -> None:
+    """Make the lab's SSH key, vault password and vault, each once."""
+    (STATE / "ssh").mkdir(parents=True, exist_ok=True, mode=0o700)
+    STATE.chmod(0o700)
+    password = STATE / "vault-password"
+    if not password.exists():
+        fresh = password.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        fresh.replace(password)
+        # A vault of an earlier lab opens with an earlier password: without it, it is worth nothing.
+        VAULT.unlink(missing_ok=True)
+    key = STATE / "ssh/id_ed25519"
+    if not key.exists():
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nano.ops lab", "-f", str(key)], check=True
+        )
+    (STATE / "ssh/config").write_text(ssh_config(), encoding="utf-8")
+    run(["ansible-playbook", "playbooks/secrets.yml", "-i", "localhost,", "-e", f"secrets_file={VAULT}"], env)
+
+
+def ssh_config() -> str:
+    """Return the text of a file for `ssh -F`."""
+    lines = [f"Host {host}\n  HostName {address}" for host, address in addresses().items()]
+    return "\n".join(
+        [
+            *lines,
+            "Host *",
+            "  User ops",
+            f"  IdentityFile {STATE}/ssh/id_ed25519",
+            "  IdentitiesOnly yes",
+            f"  UserKnownHostsFile {STATE}/ssh/known_hosts",
+            "  ControlMaster auto",
+            "  ControlPath ~/.ssh/nano-lab-%C",
+            "  ControlPersist 60s",
+            "",
+        ]
+    )
+
+
+def docker(*argv: str) -> str:
+    """Run the docker client and return its output, stripped."""
+    done = subprocess.run(["docker", *argv], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"docker {argv[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def platforms() -> list[str]:
+    """Return the names of the lab's hosts, from molecule.yml."""
+    import yaml
+
+    config = yaml.safe_load((ROOT / "molecule/default/molecule.yml").read_text(encoding="utf-8"))
+    return [platform["name"] for platform in config["platforms"]]
+
+
+def check_subnet() -> None:
+    """Refuse an address range that something else uses.
+
+    Raises:
+        LabError: an interface of the machine or another network of the engine has an address of the lab.
+    """
+    for network in docker("network", "ls", "--format", "{{.Name}}").split():
+        if network == NETWORK:
+            return
+        details = json.loads(docker("network", "inspect", network))[0]
+        for config in details.get("IPAM", {}).get("Config") or []:
+            if str(config.get("Subnet", "")).startswith(SUBNET_PREFIX):
+                raise LabError(f"the lab's network {SUBNET_PREFIX}0/24 is in use by the engine's network {network}")
+    addresses = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=False).stdout
+    if f" {SUBNET_PREFIX}" in addresses:
+        raise LabError(f"an interface of this machine has an address in the lab's network {SUBNET_PREFIX}0/24")
+
+
+def start_stopped() -> None:
+    """Start hosts that an earlier run left stopped: an engine that was killed leaves them so."""
+    known = docker("ps", "--all", "--format", "{{.Names}} {{.State}}").splitlines()
+    stopped = [name for name, state in (line.split() for line in known) if name in platforms() and state != "running"]
+    if stopped:
+        step(f"start the stopped hosts {', '.join(stopped)}")
+        docker("start", *stopped)
+
+
+def wait_for_ssh(addresses: list[str], seconds: float = 60.0) -> None:
+    """Wait until each address answers on port 22.
+
+    Raises:
+        LabError: one does not within the given time in seconds.
+    """
+    deadline = time.monotonic() + seconds
+    for address in addresses:
+        while True:
+            try:
+                socket.create_connection((address, 22), timeout=2).close()
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{address} does not answer on port 22 after {seconds:.0f} s: {error}") from error
+                time.sleep(0.5)
+
+
+def addresses() -> dict[str, str]:
+    """Return host name to address, from the lab's inventory."""
+    import yaml
+
+    tree = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
+    found: dict[str, str] = {}
+    for name, group in tree["all"]["children"].items():
+        if name.startswith("site_"):
+            found |= {host: variables["ansible_host"] for host, variables in group["hosts"].items()}
+    return found
+
+
+def create(env: dict[str, str]) -> None:
+    """Make or start the hosts and open them to SSH."""
+    check_subnet()
+    start_stopped()
+    step("create the hosts")
+    run(["molecule", "create"], env)
+    step("open them to SSH")
+    run(["molecule", "prepare", "--force"], env)
+    wait_for_ssh(list(addresses().values()))
+
+
+def up(mirror: Path) -> None:
+    """Bring the whole lab up and say what is there."""
+    started = time.monotonic()
+    env = environment(mirror)
+    step("keys and secrets of the lab")
+    prepare_state(env)
+    create(env)
+    step("site.yml, the playbook that production uses")
+    run(["molecule", "converge"], env)
+    print(closing_page(time.monotonic() - started), flush=True)
+
+
+def closing_page(seconds: float) -> str:
+    """Return what runs where, how to log in and what to try next."""
+    import yaml
+
+    tree = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
+    rows = []
+    for site in sorted(name for name in tree if name.startswith("site_")):
+        for host, variables in tree[site]["hosts"].items():
+            groups = [name for name in tree if not name.startswith("site_") and host in tree[name]["hosts"]]
+            role = f" ({variables['postgresql_role']})" if "postgresql_role" in variables else ""
+            rows.append(
+                f"  {host:<8}{variables['ansible_host']:<16}{site:<10}{', '.join(groups) or 'node_exporter'}{role}"
+            )
+    hosts = "\n".join(rows)
+    return f"""
+The lab is up after {seconds:.0f} s.
+
+  host    address         site      services besides node_exporter
+{hosts}
+
+Log in:       ssh -F .lab/ssh/config ops1
+Targets:      ssh -F .lab/ssh/config ops1 sudo curl -s --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt \\
+                --key /etc/nano/tls/host.key https://ops1:9090/api/v1/targets
+Try next:     make test    prove it
+              ansible-playbook site.yml --check --diff    (source .lab/env first)
+              make down    take it all away again
+"""
+
+
+def down(mirror: Path) -> None:
+    """Remove what `up` made: the hosts, their network and the lab's state. The engine, image and caches stay."""
+    step("remove the hosts")
+    run(["molecule", "destroy"], environment(mirror))
+    for name in docker("network", "ls", "--format", "{{.Name}}").split():
+        if name == NETWORK:
+            docker("network", "rm", name)
+    for path in sorted((STATE / "ssh").glob("known_hosts*")):
+        path.unlink()
+    facts = STATE / "facts"
+    if facts.is_dir():
+        for path in facts.iterdir():
+            path.unlink()

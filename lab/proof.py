@@ -1,0 +1,146 @@
+"""`make test`: lint, unit tests, then the whole site on bare hosts. Ends with one line that counts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from lab import hosts
+from lab.hosts import STATE, LabError, step
+
+# Units whose main process must survive a second run.
+UNITS = (
+    "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
+    "prometheus-blackbox-exporter redis-server postgresql@17-main nano-heartbeat"
+).split()
+LINTERS = {
+    "ruff check": ["ruff", "check", "."],
+    "ruff format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy", "lab", "plugins"],
+    "yamllint": ["yamllint", "--strict", "."],
+    "ansible-lint": ["ansible-lint", "--offline"],
+}
+
+
+class Tally:
+    """Counts what was tested."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        self.started = time.monotonic()
+        self.passed: dict[str, int] = {}
+        self.failed: list[str] = []
+
+    def add(self, part: str, name: str, ok: bool) -> bool:
+        """Count one check and return whether it passed."""
+        if ok:
+            self.passed[part] = self.passed.get(part, 0) + 1
+        else:
+            self.failed.append(f"{part}: {name}")
+        return ok
+
+    def add_junit(self, part: str, report: Path) -> None:
+        """Count the tests of a JUnit report; a report that is missing is a failure."""
+        if not report.exists():
+            self.add(part, "no report was written", False)
+            return
+        for case in ElementTree.parse(report).iter("testcase"):
+            if case.find("skipped") is None:
+                broken = case.find("failure") is not None or case.find("error") is not None
+                self.add(part, case.get("name", "?"), not broken)
+
+    def line(self) -> str:
+        """Return the closing line."""
+        parts = ", ".join(f"{part} {count}" for part, count in self.passed.items())
+        minutes = (time.monotonic() - self.started) / 60
+        return f"tests: {sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed, in {minutes:.1f} min"
+
+
+def attempt(argv: list[str], env: dict[str, str]) -> tuple[bool, str]:
+    """Run a command, show its output; return whether it succeeded, and the output."""
+    try:
+        return True, hosts.run(argv, env)
+    except LabError as error:
+        print(f"\n{error}", flush=True)
+        return False, ""
+
+
+def static(tally: Tally, env: dict[str, str]) -> None:
+    """Lint and run the unit tests."""
+    for name, argv in LINTERS.items():
+        step(name)
+        tally.add("lint", name, attempt(argv, env)[0])
+    step("unit tests")
+    report = STATE / "unit.xml"
+    report.unlink(missing_ok=True)
+    attempt([sys.executable, "-m", "pytest", f"--junitxml={report}"], env)
+    tally.add_junit("unit", report)
+
+
+def main_pids() -> dict[str, str]:
+    """Return "host unit" to the main process of each unit that runs."""
+    found = {}
+    for host in hosts.platforms():
+        argv = ["docker", "exec", host, "systemctl", "show", *UNITS, "--property=Id,MainPID"]
+        text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+        for block in text.split("\n\n"):
+            fields = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+            pid = fields.get("MainPID", "0")
+            if pid != "0":
+                found[f"{host} {fields['Id']}"] = pid
+    return found
+
+
+def changes(output: str) -> list[str]:
+    """Return the lines of a play's recap that tell of a change."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    return [line for line in plain.splitlines() if re.search(r": ok=\d+\s+changed=[1-9]", line)]
+
+
+def site(tally: Tally, env: dict[str, str]) -> None:
+    """Bare hosts, check run, converge, a second run that changes nothing, verify."""
+    step("bare hosts")
+    hosts.run(["molecule", "destroy"], env)
+    hosts.create(env)
+    step("check run on bare hosts")
+    tally.add("site", "check run on bare hosts", attempt(["molecule", "check"], env)[0])
+    step("converge")
+    if not tally.add("site", "converge", attempt(["molecule", "converge"], env)[0]):
+        return
+    before = main_pids()
+    step("the same again: nothing may change")
+    ok, output = attempt(["molecule", "converge"], env)
+    tally.add("site", f"second run changes nothing {changes(output)}", ok and not changes(output))
+    after = main_pids()
+    moved = sorted(name for name in before if after.get(name) != before[name])
+    tally.add("site", f"second run restarts nothing {moved}", bool(before) and not moved)
+    step("verify")
+    report = STATE / "verify.xml"
+    report.unlink(missing_ok=True)
+    attempt(["molecule", "verify"], env)
+    tally.add_junit("verify", report)
+
+
+def test(mirror: Path) -> None:
+    """Prove it all.
+
+    Raises:
+        LabError: something failed; the closing lines name it.
+    """
+    tally = Tally()
+    env = hosts.environment(mirror)
+    hosts.prepare_state(env)
+    try:
+        static(tally, env)
+        if os.environ.get("NANO_TEST_ONLY") != "static":
+            site(tally, env)
+    except LabError as error:
+        tally.add("lab", str(error), False)
+    print(f"\n{tally.line()}", flush=True)
+    if tally.failed:
+        raise LabError("failed:\n  " + "\n  ".join(tally.failed))
