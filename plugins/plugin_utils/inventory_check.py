@@ -1,0 +1,294 @@
+"""What can be wrong with an inventory. Plain functions over plain dicts: no Ansible, no host, nothing is changed."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# The roles that site.yml gives to the members of a group.
+ROLES_OF_GROUPS = {
+    "all": ("host", "node_exporter"),
+    "postgresql": ("postgresql", "postgres_exporter"),
+    "redis": ("redis", "redis_exporter"),
+    "prometheus": ("prometheus",),
+    "alertmanager": ("alertmanager",),
+    "blackbox_exporter": ("blackbox_exporter",),
+}
+ROLE_NAMES = frozenset(role for roles in ROLES_OF_GROUPS.values() for role in roles)
+# Facts about a host, set in the inventory beside it; a role's specification may leave them to its own logic.
+HOST_VARIABLES = frozenset({"postgresql_role", "postgresql_attach"})
+SECRET = re.compile(r"_(password|passphrase|secret|token)$")
+SECRET_LENGTH = 16
+PLACEHOLDER = re.compile(r"change.?me|pass.?word|placeholder|secret|x{6,}|12345678", re.IGNORECASE)
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+TRUE, FALSE = {"true", "yes", "on", "1", "y", "t"}, {"false", "no", "off", "0", "n", "f"}
+KINDS: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Mapping}
+POSTGRESQL_VERSIONS = range(15, 18)
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """Stands for a value that cannot be computed; without a reason it is nobody's fault (it needs facts)."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The inventory as checks see it.
+
+    Attributes:
+        hosts: the variables of each host, templated.
+        groups: the members of each group.
+        specs: the options of each role, from its argument specification.
+    """
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    groups: Mapping[str, list[str]]
+    specs: Mapping[str, Options]
+
+    def get(self, host: str, name: str, default: Any = None) -> Any:
+        """Return a variable of a host, else its role's default, else the given one."""
+        if name in self.hosts[host]:
+            return self.hosts[host][name]
+        role = role_of(name, self.specs)
+        return self.specs.get(role, {}).get(name, {}).get("default", default)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: where (a host, or a group by `group `), and what, with its remedy."""
+
+    where: str
+    text: str
+
+
+def role_of(name: str, specs: Iterable[str]) -> str:
+    """Return the role that a variable belongs to by its prefix, the longest one; empty if none."""
+    fitting = [role for role in {*ROLE_NAMES, *specs} if name.startswith(f"{role}_")]
+    return max(fitting, key=len, default="")
+
+
+def mistaken(name: str, specs: Mapping[str, Options]) -> str | None:
+    """Return the error for a name that no role knows, None for any other name."""
+    role = role_of(name, specs)
+    known = [option for options in specs.values() for option in options]
+    if name in known or name in HOST_VARIABLES or name.startswith("ansible_"):
+        return None
+    if role and role not in specs:
+        return None
+    close = difflib.get_close_matches(name, sorted({*known, *HOST_VARIABLES}), n=1, cutoff=0.6 if role else 0.9)
+    if not role and not close:
+        return None
+    remedy = f"did you mean {close[0]}?" if close else f"remove it, roles/{role}/README.md lists what there is"
+    return f"{name}: {f'role {role} has no such variable' if role else 'no role reads this'}; {remedy}"
+
+
+def relevant(name: str, specs: Mapping[str, Options]) -> bool:
+    """Whether the value of a variable is looked at, and so has to be computed."""
+    return bool(role_of(name, specs)) or name == "ansible_host"
+
+
+def mistyped(value: Any, option: Mapping[str, Any]) -> str:
+    """Say what a value should have been; empty if it is right. The value itself may be a secret and is not told."""
+    kind = option.get("type", "str")
+    text = str(value).strip()
+    if value is None:
+        return "" if not option.get("required") and option.get("default") is None else f"is null, not {kind}"
+    wrong = {
+        "str": isinstance(value, Mapping | list | tuple),
+        "path": not isinstance(value, str),
+        "int": isinstance(value, bool) or not re.fullmatch(r"[-+]?\d+", text),
+        "float": isinstance(value, bool) or not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", text),
+        "bool": not isinstance(value, bool) and text.lower() not in TRUE | FALSE,
+    }.get(kind, kind in KINDS and not isinstance(value, KINDS[kind]))
+    if wrong:
+        return f"is not of type {kind}"
+    if choices := option.get("choices"):
+        for item in value if kind == "list" else [value]:
+            if str(item) not in map(str, choices):
+                return f"is none of {', '.join(map(str, choices))}"
+    if kind == "list" and "elements" in option:
+        for number, item in enumerate(value, 1):
+            if found := mistyped(item, {"type": option["elements"], "required": True}):
+                return f"item {number} {found}"
+    return ""
+
+
+def check_variables(inventory: Inventory) -> Iterator[Problem]:
+    """Names that no role knows, values that cannot be computed or are of the wrong type."""
+    verdicts: dict[str, str | None] = {}
+    for host, variables in inventory.hosts.items():
+        for name, value in variables.items():
+            if name not in verdicts:
+                verdicts[name] = mistaken(name, inventory.specs)
+            if verdict := verdicts[name]:
+                yield Problem(host, verdict)
+                continue
+            option = inventory.specs.get(role_of(name, inventory.specs), {}).get(name)
+            if isinstance(value, Unresolved):
+                if value.reason:
+                    yield Problem(host, f"{name}: cannot be computed ({value.reason}); define what it refers to")
+            elif option and (found := mistyped(value, option)):
+                yield Problem(host, f"{name}: {found}; correct its value")
+
+
+def check_required(inventory: Inventory) -> Iterator[Problem]:
+    """Variables that a host's roles cannot do without."""
+    for group, roles in ROLES_OF_GROUPS.items():
+        for host in inventory.groups.get(group, []):
+            for role in roles:
+                for name, option in inventory.specs.get(role, {}).items():
+                    if option.get("required") and name not in inventory.hosts[host]:
+                        remedy = "make it with playbooks/secrets.yml" if SECRET.search(name) else "set it"
+                        yield Problem(host, f"{name}: missing, role {role} needs it; {remedy}")
+
+
+def check_secrets(inventory: Inventory) -> Iterator[Problem]:
+    """Secrets that are none. Their values never reach a message."""
+    for host, variables in inventory.hosts.items():
+        for name, value in variables.items():
+            role = role_of(name, inventory.specs)
+            if not (role and SECRET.search(name)) or isinstance(value, Unresolved | bool | Mapping | list):
+                continue
+            option = inventory.specs.get(role, {}).get(name, {})
+            text = "" if value is None else str(value)
+            if not text and option.get("default", "unset") in ("", None):
+                continue
+            wrong = ""
+            if not text:
+                wrong = "empty"
+            elif PLACEHOLDER.search(text):
+                wrong = "a placeholder"
+            elif len(text) < SECRET_LENGTH:
+                wrong = f"shorter than {SECRET_LENGTH} characters"
+            if wrong:
+                yield Problem(host, f"{name}: is {wrong}; make a random one with playbooks/secrets.yml")
+
+
+def check_sites(inventory: Inventory) -> Iterator[Problem]:
+    """Each host in one site, sites and hosts with names that labels and DNS can carry."""
+    sites = sorted(group for group in inventory.groups if group.startswith("site_"))
+    for group in sites:
+        if not re.fullmatch(r"site_[a-z0-9_]+", group):
+            yield Problem(f"group {group}", "name: not of a-z, 0-9 and _; rename the group")
+    for host in inventory.hosts:
+        found = [group for group in sites if host in inventory.groups[group]]
+        if len(found) != 1:
+            where = f"in {' and '.join(found)}" if found else "in no group site_*"
+            yield Problem(host, f"site: the host is {where}; put it into exactly one group site_*")
+        if not LABEL.fullmatch(host):
+            yield Problem(host, "name: no DNS label; use letters, digits and inner hyphens, 63 at most, and no dots")
+
+
+def check_addresses(inventory: Inventory) -> Iterator[Problem]:
+    """Each host at an IPv4 address of its own."""
+    seen: dict[str, str] = {}
+    for host, variables in inventory.hosts.items():
+        address = variables.get("host_address", variables.get("ansible_host", host))
+        if isinstance(address, Unresolved):
+            continue
+        try:
+            parsed = ipaddress.IPv4Address(str(address))
+        except ValueError:
+            yield Problem(host, f"host_address: {address} is no IPv4 address; set it to the host's private address")
+            continue
+        if parsed.is_unspecified or parsed.is_multicast or (parsed.is_loopback and len(inventory.hosts) > 1):
+            yield Problem(host, f"host_address: others cannot reach {address}; set it to the host's private address")
+        elif str(parsed) in seen:
+            yield Problem(
+                host, f"host_address: {address} is the address of {seen[str(parsed)]} too; give each host its own"
+            )
+        seen.setdefault(str(parsed), host)
+
+
+def check_postgresql(inventory: Inventory) -> Iterator[Problem]:
+    """One primary, and a version that the role knows."""
+    members = inventory.groups.get("postgresql", [])
+    own = [host for host in members if str(inventory.get(host, "postgresql_attach", False)).lower() not in TRUE]
+    roles = {host: inventory.get(host, "postgresql_role") for host in own}
+    for host, role in roles.items():
+        if not isinstance(role, Unresolved) and role not in ("primary", "standby"):
+            found = "not set" if role in (None, "") else "neither primary nor standby"
+            yield Problem(host, f"postgresql_role: {found}; set it to primary on one host, to standby on the others")
+    primaries = [host for host, role in roles.items() if role == "primary"]
+    if len(primaries) > 1:
+        yield Problem(
+            "group postgresql",
+            f"postgresql_role: {' and '.join(primaries)} are all primary; leave one and make the others standby",
+        )
+    elif own and not primaries and not any(isinstance(role, Unresolved) for role in roles.values()):
+        yield Problem("group postgresql", "postgresql_role: no host is primary; set it to primary on one of them")
+    for host in members:
+        version = inventory.get(host, "postgresql_version")
+        if str(version).isdigit() and int(version) not in POSTGRESQL_VERSIONS:
+            known = ", ".join(map(str, POSTGRESQL_VERSIONS))
+            yield Problem(host, f"postgresql_version: {version} is not supported; use one of {known}")
+
+
+def route_receivers(route: Any) -> Iterator[str]:
+    """All receivers that a route of Alertmanager and the routes below it name."""
+    if isinstance(route, Mapping):
+        if route.get("receiver"):
+            yield str(route["receiver"])
+        for child in route.get("routes") or []:
+            yield from route_receivers(child)
+
+
+def check_alertmanager(inventory: Inventory) -> Iterator[Problem]:
+    """Alerts that would reach nobody."""
+    for host in inventory.groups.get("alertmanager", []):
+        receivers = inventory.get(host, "alertmanager_receivers", [])
+        if isinstance(receivers, Unresolved):
+            continue
+        if not receivers:
+            yield Problem(host, "alertmanager_receivers: empty, alerts would reach nobody; name a receiver")
+        items = [item for item in receivers or [] if isinstance(item, Mapping)] if isinstance(receivers, list) else []
+        for item in items:
+            if not any(str(key).endswith("_configs") and value for key, value in item.items()):
+                name = item.get("name", "without a name")
+                yield Problem(
+                    host, f"alertmanager_receivers: receiver {name} tells nobody; give it a list such as email_configs"
+                )
+        names = {str(item.get("name")) for item in items}
+        for receiver in route_receivers(inventory.get(host, "alertmanager_route")):
+            if items and receiver not in names:
+                close = ", ".join(sorted(names))
+                yield Problem(host, f"alertmanager_route: there is no receiver {receiver}; use one of: {close}")
+
+
+CHECKS = (
+    check_sites,
+    check_addresses,
+    check_variables,
+    check_required,
+    check_secrets,
+    check_postgresql,
+    check_alertmanager,
+)
+
+
+def problems(inventory: Inventory) -> list[str]:
+    """Run all checks; what is wrong in the same way on several hosts becomes one line."""
+    places: dict[str, list[str]] = {}
+    for check in CHECKS:
+        for problem in check(inventory):
+            where = places.setdefault(problem.text, [])
+            if problem.where not in where:
+                where.append(problem.where)
+    return [f"{place(where, inventory.groups)}: {text}" for text, where in places.items()]
+
+
+def place(hosts: list[str], groups: Mapping[str, list[str]]) -> str:
+    """Name hosts in a few words: by the group that they are, if there is one."""
+    if len(hosts) > 1:
+        for group, members in groups.items():
+            if group != "ungrouped" and set(members) == set(hosts):
+                return "all hosts" if group == "all" else f"group {group}"
+    return ", ".join(hosts)
