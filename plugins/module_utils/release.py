@@ -1,0 +1,229 @@
+"""Where a release lies, and how it is fetched and verified."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+TRIES = 4
+TIMEOUT_S = 30
+PAUSE_S = 1.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class ReleaseError(Exception):
+    """What is wrong with a release, where, and what to do next."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One version of a program for one architecture.
+
+    Attributes:
+        name: of the program.
+        version: of the program.
+        arch: in Go's words.
+        entry: the program's entry in the catalogue, placeholders unfilled.
+        folder: URL of the folder that holds archive and checksum file.
+        mirrored: whether that folder is a mirror's.
+    """
+
+    name: str
+    version: str
+    arch: str
+    entry: Mapping[str, Any]
+    folder: str
+    mirrored: bool
+
+    def fill(self, text: str) -> str:
+        """Fill the catalogue's placeholders."""
+        build = self.entry.get("builds", {}).get(self.version, "")
+        if "{build}" in text and not build:
+            raise ReleaseError(
+                f"{self.name} {self.version}: its upstream puts a build number into the name; add it to `builds` in "
+                "catalogue.yml"
+            )
+        return text.format(version=self.version, arch=self.arch, build=build)
+
+    @property
+    def archive(self) -> str:
+        """URL of the archive."""
+        return f"{self.folder}/{self.fill(self.entry['file'])}"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """The archive's layout, placeholders filled."""
+        layout = self.entry["layout"]
+        return {
+            "type": layout["type"],
+            "folders": [self.fill(folder) for folder in layout["folders"]],
+            "files": {self.fill(path): name for path, name in layout["files"].items()},
+        }
+
+
+def locate(name: str, version: str, machine: str, entry: Mapping[str, Any], mirror: str) -> Release:
+    """Find out where a release lies.
+
+    Args:
+        name: of the program.
+        version: of the program.
+        machine: the kernel's name of the architecture.
+        entry: the program's entry in the catalogue.
+        mirror: base URL of a mirror, or empty for the upstream.
+
+    Raises:
+        ReleaseError: no release for this architecture, no release at all, or a URL that can't be trusted.
+    """
+    arch = ARCHITECTURES.get(machine, machine)
+    if arch not in entry["archs"]:
+        raise ReleaseError(f"{name} has no release for {machine}, only for {', '.join(entry['archs'])}")
+    if mirror:
+        parts = urllib.parse.urlsplit(mirror)
+        if parts.scheme not in ("https", "file") and parts.hostname not in LOOPBACK:
+            raise ReleaseError(f"mirror {mirror}: use https or file; over {parts.scheme or 'no scheme'} anybody could")
+        return Release(name, version, arch, entry, f"{mirror.rstrip('/')}/{name}/{version}", True)
+    if entry["method"] != "release":
+        raise ReleaseError(f"{name}: its upstream ships source only; build it into a mirror and set host_mirror_url")
+    found = Release(name, version, arch, entry, "", False)
+    return Release(name, version, arch, entry, found.fill(entry["url"]), False)
+
+
+def _open(url: str, offset: int = 0) -> Any:
+    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+
+
+def fetch(url: str, into: Path, pause_s: float = PAUSE_S) -> None:
+    """Fetch a URL into a file; a connection that breaks is taken up where it broke.
+
+    Raises:
+        ReleaseError: it isn't there, or didn't arrive whole in TRIES tries.
+    """
+    into.unlink(missing_ok=True)
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(pause_s * 2**attempt)  # gives a server that is overloaded the time to recover
+        have = into.stat().st_size if into.exists() else 0
+        try:
+            with _open(url, have) as answer, into.open("ab") as output:
+                if have and getattr(answer, "status", None) != 206:
+                    output.truncate(0)
+                    have = 0
+                length = answer.headers.get("Content-Length")
+                shutil.copyfileobj(answer, output, 1 << 20)
+                got = output.tell() - have
+            if length is None or got == int(length):
+                return
+            reason = f"{got} of {length} bytes arrived"
+        except urllib.error.HTTPError as error:
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code in (400, 401, 403, 404, 410):
+                break
+            if error.code == 416:
+                into.unlink(missing_ok=True)
+        except http.client.IncompleteRead as error:
+            reason = f"the connection broke: {error}"
+        except urllib.error.URLError as error:
+            reason = str(error.reason)
+            if isinstance(error.reason, FileNotFoundError) or url.startswith("file:"):
+                break
+        except OSError as error:
+            reason = str(error)
+    into.unlink(missing_ok=True)
+    raise ReleaseError(f"cannot fetch {url}: {reason}")
+
+
+def size(url: str) -> int:
+    """Return the size of a file in bytes, 0 if the server doesn't tell or doesn't answer."""
+    try:
+        with _open(url) as answer:
+            return int(answer.headers.get("Content-Length") or 0)
+    except (OSError, http.client.HTTPException):
+        return 0
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def read_sums(text: str, bare: bool, name: str) -> dict[str, str]:
+    """Parse a checksum file into file name to SHA-256; the sum alone stands for the one name given."""
+    if bare:
+        words = text.split()
+        return {name: words[0].lower()} if words else {}
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and len(words[0]) == 64:
+            # coreutils marks binary mode with a star, some upstreams write ./name
+            found[words[1].lstrip("*").removeprefix("./")] = words[0].lower()
+    return found
+
+
+def compare(what: str, wanted: str, found: str, source: str) -> None:
+    """Compare two sums.
+
+    Raises:
+        ReleaseError: they differ; both are in the text.
+    """
+    if wanted.lower() != found:
+        raise ReleaseError(
+            f"checksum mismatch, nothing was changed: {what} has SHA-256 {found}, {source} says {wanted.lower()}"
+        )
+
+
+def expected(release: Release, work: Path, pin: str) -> tuple[dict[str, str], str]:
+    """Find the sums that a release must have.
+
+    Args:
+        release: the release.
+        work: folder for the checksum file.
+        pin: a sum that the user gave, or "".
+
+    Returns:
+        File name to SHA-256 (the archive's name, or those of the binaries inside), and who says so.
+
+    Raises:
+        ReleaseError: there is no sum for it.
+    """
+    archive = release.archive.rsplit("/", 1)[1]
+    if pin:
+        return {archive: pin}, "the option checksum"
+    pinned = release.entry.get("checksums", {}).get(release.version, {}).get(release.arch)
+    built = False
+    if release.mirrored:
+        try:
+            fetch(f"{release.folder}/built.json", work / "built.json", pause_s=0)
+            built = bool(json.loads((work / "built.json").read_text(encoding="utf-8")))
+        except (ReleaseError, ValueError):
+            built = False
+    if pinned and not built:
+        return {archive: str(pinned)}, "catalogue.yml"
+    name = release.fill(release.entry["checksum_file"])
+    fetch(f"{release.folder}/{name}", work / "sums")
+    text = (work / "sums").read_text(encoding="utf-8", errors="replace")
+    sums = read_sums(text, release.entry["checksum_format"] == "bare", archive)
+    # A mirror's own archive is listed itself; the upstream's file may list what is inside.
+    if archive not in sums and release.entry["checksum_covers"] == "binaries":
+        inside = {path.rsplit("/", 1)[-1]: target for path, target in release.layout["files"].items()}
+        listed = {key.rsplit("/", 1)[-1]: value for key, value in sums.items()}
+        if not set(inside) <= set(listed):
+            raise ReleaseError(f"{release.folder}/{name} has no sum for {', '.join(sorted(set(inside) - set(listed)))}")
+        return {inside[key]: listed[key] for key in inside}, name
+    if archive not in sums:
+        raise ReleaseError(f"{release.folder}/{name} has no SHA-256 for {archive}")
+    return {archive: sums[archive]}, name
