@@ -56,6 +56,23 @@ WantedBy=multi-user.target
 """
 
 
+# systemd does it itself on a machine, but not in a container: without it no credential (LoadCredential=) arrives.
+SHARED_UNIT = """\
+[Unit]
+Description=Share mounts between namespaces, as on a machine
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/mount --make-rshared /
+RemainAfterExit=yes
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
 def content_hash(suite: str) -> str:
     """Return the hash that tells whether an image was made by this file for this suite."""
     return hashlib.sha256(Path(__file__).read_bytes() + suite.encode()).hexdigest()
@@ -174,6 +191,7 @@ def _fill(root: Path, suite: str, log: Path) -> None:
 
     _write(root / "etc/sudoers.d/ops", "ops ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)
     _write(root / "etc/systemd/system/nano-lab-keys.service", KEYS_UNIT)
+    _write(root / "etc/systemd/system/nano-lab-shared.service", SHARED_UNIT)
     for name in MASKED:
         unit = root / "etc/systemd/system" / name
         unit.unlink(missing_ok=True)
@@ -182,7 +200,7 @@ def _fill(root: Path, suite: str, log: Path) -> None:
         "make user ops",
         root,
         "useradd --create-home --shell /bin/bash ops; install -d -m 700 -o ops -g ops /home/ops/.ssh; "
-        "visudo -cf /etc/sudoers; systemctl enable ssh.service nano-lab-keys.service; "
+        "visudo -cf /etc/sudoers; systemctl enable ssh.service nano-lab-keys.service nano-lab-shared.service; "
         "systemctl set-default multi-user.target; rm -f /etc/ssh/ssh_host_*",
         log,
     )

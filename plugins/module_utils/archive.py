@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -49,8 +52,10 @@ def _zip(path: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     with zipfile.ZipFile(path) as bundle:
         for info in bundle.infolist():
             _check_name(info.filename, path.name)
-            is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
-            handle = None if info.is_dir() or is_link else bundle.open(info)
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                raise ArchiveError(f"{path.name} holds {info.filename!r}, a device or pipe: do not use it")
+            handle = None if info.is_dir() or kind == stat.S_IFLNK else bundle.open(info)
             yield info.filename, info.file_size, handle
 
 
@@ -81,7 +86,8 @@ def unpack(path: Path, layout: dict[str, Any], into: Path) -> None:
                     shutil.copyfileobj(handle, output, 1 << 20)
                 (into / target).chmod(0o755)
                 found.add(target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
+        # RuntimeError: zipfile's word for an encrypted member or an unknown compression. A full disk is none of these.
         raise ArchiveError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error
     missing = set(layout["files"].values()) - found
     if missing:

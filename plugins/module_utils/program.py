@@ -38,13 +38,16 @@ class Program:
         folder = self.place / version
         try:
             note: dict[str, Any] = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            whole = bool(note["sha256"] and note["files"])
+            for name, size_and_time in note["files"].items():
+                path = folder / name
+                about = path.stat()
+                # Size and time, as hashing 150 MB on each run would cost more than the rest of it.
+                same = [about.st_size, about.st_mtime_ns] == size_and_time
+                whole = whole and same and path.is_file() and os.access(path, os.X_OK)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
-        for name, size in note.get("sizes", {}).items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != size or not os.access(path, os.X_OK):
-                return {}
-        return note
+        return note if whole else {}
 
     def is_installed(self, version: str, checksum: str) -> bool:
         """Tell whether a version is the current one and whole. Needs no network."""
@@ -135,13 +138,25 @@ class Program:
         for name, wanted_sum in sums.items():
             if name != file.name:
                 release.compare(f"{name} in {wanted.archive}", wanted_sum, release.sha256(new / name), source)
-        sizes = {name: (new / name).stat().st_size for name in wanted.layout["files"].values()}
-        note = {"version": wanted.version, "source": wanted.archive, "sha256": found, "sizes": sizes}
+        about = {name: (new / name).stat() for name in wanted.layout["files"].values()}
+        files = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in about.items()}
+        note = {"version": wanted.version, "source": wanted.archive, "sha256": found, "files": files}
         (new / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
         for path in new.iterdir():
             with path.open("rb") as handle:
                 os.fsync(handle.fileno())
         return found
+
+    def way_back(self) -> str:
+        """Return the version that a roll back would go to.
+
+        Raises:
+            ReleaseError: there is none.
+        """
+        previous = self.version("previous")
+        if not previous or not self.note(previous):
+            raise ReleaseError(f"{self.place} holds no previous version to go back to")
+        return previous
 
     def roll_back(self) -> str:
         """Make the previous version the current one again and return it.
@@ -150,8 +165,6 @@ class Program:
             ReleaseError: there is none.
         """
         with self.lock():
-            previous = self.version("previous")
-            if not previous or not self.note(previous):
-                raise ReleaseError(f"{self.place} holds no previous version to go back to")
+            previous = self.way_back()
             self.switch(previous)
         return previous

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
+import re
 import shutil
 import time
 import urllib.error
@@ -24,6 +26,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 class ReleaseError(Exception):
     """What is wrong with a release, where, and what to do next."""
+
+
+class MissingError(ReleaseError):
+    """A file isn't there, as opposed to a server that doesn't answer."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,7 @@ def locate(name: str, version: str, machine: str, entry: Mapping[str, Any], mirr
     if arch not in entry["archs"]:
         raise ReleaseError(f"{name} has no release for {machine}, only for {', '.join(entry['archs'])}")
     if mirror:
-        parts = urllib.parse.urlsplit(mirror)
-        if parts.scheme not in ("https", "file") and parts.hostname not in LOOPBACK:
-            raise ReleaseError(f"mirror {mirror}: use https or file; over {parts.scheme or 'no scheme'} anybody could")
+        _check_scheme(mirror)
         return Release(name, version, arch, entry, f"{mirror.rstrip('/')}/{name}/{version}", True)
     if entry["method"] != "release":
         raise ReleaseError(f"{name}: its upstream ships source only; build it into a mirror and set host_mirror_url")
@@ -99,50 +103,68 @@ def locate(name: str, version: str, machine: str, entry: Mapping[str, Any], mirr
     return Release(name, version, arch, entry, found.fill(entry["url"]), False)
 
 
+def _check_scheme(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("https", "file") and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise ReleaseError(f"{url}: use https or file; over {parts.scheme or 'no scheme'} anybody could change it")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but not from https to http, which urllib does without a word."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _open(url: str, offset: int = 0) -> Any:
     request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
-    return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT_S)
 
 
 def fetch(url: str, into: Path, pause_s: float = PAUSE_S) -> None:
     """Fetch a URL into a file; a connection that breaks is taken up where it broke.
 
     Raises:
-        ReleaseError: it isn't there, or didn't arrive whole in TRIES tries.
+        MissingError: it isn't there.
+        ReleaseError: it didn't arrive whole in TRIES tries.
     """
     into.unlink(missing_ok=True)
-    reason = ""
+    reason, kind = "", ReleaseError
     for attempt in range(TRIES):
         if attempt:
             time.sleep(pause_s * 2**attempt)  # gives a server that is overloaded the time to recover
         have = into.stat().st_size if into.exists() else 0
         try:
-            with _open(url, have) as answer, into.open("ab") as output:
-                if have and getattr(answer, "status", None) != 206:
-                    output.truncate(0)
-                    have = 0
+            with _open(url, have) as answer:
+                if getattr(answer, "status", None) != 206:
+                    have = 0  # the server starts from the beginning, and so do we
                 length = answer.headers.get("Content-Length")
-                shutil.copyfileobj(answer, output, 1 << 20)
-                got = output.tell() - have
+                with into.open("ab" if have else "wb") as output:
+                    shutil.copyfileobj(answer, output, 1 << 20)
+                got = into.stat().st_size - have
             if length is None or got == int(length):
                 return
             reason = f"{got} of {length} bytes arrived"
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
             if error.code in (400, 401, 403, 404, 410):
+                kind = MissingError if error.code in (403, 404, 410) else ReleaseError  # 403 is S3's 404
                 break
             if error.code == 416:
                 into.unlink(missing_ok=True)
-        except http.client.IncompleteRead as error:
-            reason = f"the connection broke: {error}"
+        except http.client.HTTPException as error:
+            reason = f"the connection broke: {error!r}"
         except urllib.error.URLError as error:
             reason = str(error.reason)
-            if isinstance(error.reason, FileNotFoundError) or url.startswith("file:"):
+            if url.startswith("file:"):
+                there = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)).exists()
+                kind = ReleaseError if there else MissingError
                 break
         except OSError as error:
             reason = str(error)
     into.unlink(missing_ok=True)
-    raise ReleaseError(f"cannot fetch {url}: {reason}")
+    raise kind(f"cannot fetch {url}: {reason}")
 
 
 def size(url: str) -> int:
@@ -164,7 +186,7 @@ def read_sums(text: str, bare: bool, name: str) -> dict[str, str]:
     """Parse a checksum file into file name to SHA-256; the sum alone stands for the one name given."""
     if bare:
         words = text.split()
-        return {name: words[0].lower()} if words else {}
+        return {name: words[0].lower()} if words and re.fullmatch("[0-9A-Fa-f]{64}", words[0]) else {}
     found = {}
     for line in text.splitlines():
         words = line.split()
@@ -206,11 +228,10 @@ def expected(release: Release, work: Path, pin: str) -> tuple[dict[str, str], st
     pinned = release.entry.get("checksums", {}).get(release.version, {}).get(release.arch)
     built = False
     if release.mirrored:
-        try:
-            fetch(f"{release.folder}/built.json", work / "built.json", pause_s=0)
+        # A server that merely fails stays an error: a built archive must not pass for the upstream's.
+        with contextlib.suppress(MissingError, ValueError):
+            fetch(f"{release.folder}/built.json", work / "built.json")
             built = bool(json.loads((work / "built.json").read_text(encoding="utf-8")))
-        except (ReleaseError, ValueError):
-            built = False
     if pinned and not built:
         return {archive: str(pinned)}, "catalogue.yml"
     name = release.fill(release.entry["checksum_file"])

@@ -114,13 +114,14 @@ def main() -> None:
     try:
         if params["state"] == "rolled_back":
             changed = True
-            version = program.version("previous") if module.check_mode else program.roll_back()
+            version = program.way_back() if module.check_mode else program.roll_back()
         else:
             changed = not program.is_installed(version, params["checksum"])
-            # Also in check mode: an architecture or a mirror that can't work is found out before anything is changed.
-            wanted = locate(params["name"], version, platform.machine(), params["entry"], params["mirror"])
-            if changed and not module.check_mode:
-                program.install(wanted, params["checksum"], params["keep"])
+            if changed:
+                # Also in check mode: an architecture or a mirror that can't work is found out before the change.
+                wanted = locate(params["name"], version, platform.machine(), params["entry"], params["mirror"])
+                if not module.check_mode:
+                    program.install(wanted, params["checksum"], params["keep"])
     except (ReleaseError, ArchiveError, OSError) as error:
         module.fail_json(msg=f"{params['name']} {version}: {error}")
     module.exit_json(

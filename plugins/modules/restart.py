@@ -79,6 +79,8 @@ seconds:
 
 # A unit that crashes at once is "active" for a moment; it counts when it is active without a page to ask.
 STEADY_SECONDS = 1.0
+# With RestartSec=2 a program that ends at every start is found out after 8 s, not at the deadline.
+MOST_RESTARTS = 4
 
 
 def systemctl(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -121,11 +123,14 @@ def bring_up(params: dict[str, Any]) -> str:
         return done.stderr.strip()
     deadline = started + params["seconds"]
     restarts, steady = state(unit)[1], time.monotonic()
+    most = restarts + MOST_RESTARTS
     reason = ""
     while time.monotonic() < deadline:
         active, now = state(unit)
         if now != restarts:
             restarts, steady = now, time.monotonic()
+        if restarts >= most:
+            return f"{unit} ends at every start"
         if active == "failed":
             return f"{unit} has failed"
         if active == "active":
