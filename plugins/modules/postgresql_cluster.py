@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def holds(path: Path, version: int) -> str:
     note = path / "PG_VERSION"
     if not note.is_file():
         raise ClusterError(
-            f"{path} is not empty and holds no PostgreSQL cluster, nothing was changed: look at what is in it, and move "
+            f"{path} is not empty and holds no PostgreSQL cluster, nothing was changed: look at what is in it and move "
             "it away if it is not needed"
         )
     found = note.read_text(encoding="ascii").strip()
@@ -117,24 +118,27 @@ def argv(params: dict[str, Any], path: Path) -> list[str]:
         f"--slot={params['slot']}",
         "--wal-method=stream",
         "--checkpoint=fast",
-        "--write-recovery-conf",
+        # No --write-recovery-conf: its settings would win over those of the role.
         "--no-password",
     ]
 
 
 def fill(params: dict[str, Any], path: Path) -> None:
-    """Fill an empty directory as user postgres.
+    """Fill an empty directory as user postgres: first one beside it, so that half a cluster never has its name.
 
     Raises:
         ClusterError: the program failed; its words are in the text. It removes what it wrote.
     """
     owner = pwd.getpwnam(USER)
-    for folder, mode in ((path.parent, 0o755), (path, 0o700)):
-        if not folder.exists():
-            folder.mkdir(mode=mode)
-            os.chown(folder, owner.pw_uid, owner.pw_gid)
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o755)
+        os.chown(path.parent, owner.pw_uid, owner.pw_gid)
+    fresh = path.with_name(f".{path.name}.unfinished")
+    if fresh.exists():
+        # Left by a run that was cut off: no server ever ran on it.
+        shutil.rmtree(fresh)
     done = subprocess.run(
-        argv(params, path),
+        argv(params, fresh),
         user=owner.pw_uid,
         group=owner.pw_gid,
         extra_groups=[grp.getgrnam(GROUP).gr_gid],
@@ -148,6 +152,12 @@ def fill(params: dict[str, Any], path: Path) -> None:
     )
     if done.returncode:
         raise ClusterError(f"{Path(done.args[0]).name} failed: {done.stderr.strip()[-800:]}")
+    if params["state"] == "cloned":
+        signal = fresh / "standby.signal"
+        signal.touch(mode=0o600)
+        os.chown(signal, owner.pw_uid, owner.pw_gid)
+    # Replaces an empty directory and nothing else.
+    fresh.rename(path)
 
 
 def main() -> None:
