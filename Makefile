@@ -20,18 +20,17 @@ $(STAMP): requirements.txt
 
 venv: $(STAMP)
 
-up: ## Bring the lab up: engine, image, mirror, hosts, site.yml
+ready:
 	@$(PYTHON) -m lab engine
 	@$(MAKE) --no-print-directory venv
 	@$(VENV)/bin/python -m lab image
 	@$(VENV)/bin/python -m lab mirror
+
+up: ready ## Bring the lab up: engine, image, mirror, hosts, site.yml
 	@$(VENV)/bin/python -m lab up
 
-test: ## Prove it: lint, unit tests, then the whole lab
-	@$(PYTHON) -m lab engine
-	@$(MAKE) --no-print-directory venv
-	@$(VENV)/bin/python -m lab image
-	@$(VENV)/bin/python -m lab mirror
+test: ready ## Prove it: lint, unit tests, then the whole lab
+	@$(VENV)/bin/python -m lab image --suite bookworm
 	@$(VENV)/bin/python -m lab test
 
 unit: venv ## Run the unit tests alone
@@ -40,7 +39,7 @@ unit: venv ## Run the unit tests alone
 down: venv ## Take the lab away again, and only that
 	@$(VENV)/bin/python -m lab down
 
-bench: venv ## Measure site.yml on the running lab
+bench: ready ## Measure site.yml on hosts made anew
 	@$(VENV)/bin/python -m lab bench
 
 lint: venv ## Check style and types
@@ -50,4 +49,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv up test unit down bench lint
+.PHONY: help venv ready up test unit down bench lint

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from lab import page
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / ".lab"
-SUBNET_PREFIX = "172.30.77."
-NETWORK = "nano-lab"
+# Scenario to its network and what the addresses in it begin with, as in its molecule.yml.
+NETWORKS = {"default": ("nano-lab", "172.30.77."), "all_in_one": ("nano-solo", "172.30.78.")}
 VAULT = ROOT / "inventories/lab/group_vars/all/vault.yml"
 
 
@@ -73,6 +76,25 @@ def run(argv: list[str], env: dict[str, str], log: Path | None = None) -> str:
     return output
 
 
+def memory(scenario: str) -> Path:
+    """Return the folder where Molecule keeps what it knows of a scenario."""
+    return STATE / "molecule" / scenario
+
+
+def molecule(env: dict[str, str], scenario: str, *argv: str) -> str:
+    """Run a command of Molecule on a scenario and return its output.
+
+    Raises:
+        LabError: it failed.
+    """
+    folder = memory(scenario)
+    folder.mkdir(parents=True, exist_ok=True)
+    return run(
+        ["molecule", argv[0], "--scenario-name", scenario, *argv[1:]],
+        {**env, "MOLECULE_EPHEMERAL_DIRECTORY": str(folder)},
+    )
+
+
 def step(title: str) -> None:
     """Print the title of a step."""
     print(f"\n=== {time.strftime('%H:%M:%S')} {title}", flush=True)
@@ -95,27 +117,8 @@ def prepare_state(env: dict[str, str]) -> None:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nano.ops lab", "-f", str(key)], check=True
         )
-    (STATE / "ssh/config").write_text(ssh_config(), encoding="utf-8")
+    (STATE / "ssh/config").write_text(page.ssh_config(addresses(), STATE), encoding="utf-8")
     run(["ansible-playbook", "playbooks/secrets.yml", "-i", "localhost,", "-e", f"secrets_file={VAULT}"], env)
-
-
-def ssh_config() -> str:
-    """Return the text of a file for `ssh -F`."""
-    lines = [f"Host {host}\n  HostName {address}" for host, address in addresses().items()]
-    return "\n".join(
-        [
-            *lines,
-            "Host *",
-            "  User ops",
-            f"  IdentityFile {STATE}/ssh/id_ed25519",
-            "  IdentitiesOnly yes",
-            f"  UserKnownHostsFile {STATE}/ssh/known_hosts",
-            "  ControlMaster auto",
-            "  ControlPath ~/.ssh/nano-lab-%C",
-            "  ControlPersist 60s",
-            "",
-        ]
-    )
 
 
 def docker(*argv: str) -> str:
@@ -126,36 +129,38 @@ def docker(*argv: str) -> str:
     return done.stdout.strip()
 
 
-def platforms() -> list[str]:
-    """Return the names of the lab's hosts, from molecule.yml."""
+def platforms(scenario: str = "default") -> list[str]:
+    """Return the names of a scenario's hosts, from molecule.yml."""
     import yaml
 
-    config = yaml.safe_load((ROOT / "molecule/default/molecule.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((ROOT / "molecule" / scenario / "molecule.yml").read_text(encoding="utf-8"))
     return [platform["name"] for platform in config["platforms"]]
 
 
-def check_subnet() -> None:
+def check_subnet(scenario: str = "default") -> None:
     """Refuse an address range that something else uses.
 
     Raises:
-        LabError: an interface of the machine or another network of the engine has an address of the lab.
+        LabError: an interface of the machine or another network of the engine has an address of the scenario.
     """
+    name, prefix = NETWORKS[scenario]
     for network in docker("network", "ls", "--format", "{{.Name}}").split():
-        if network == NETWORK:
+        if network == name:
             return
         details = json.loads(docker("network", "inspect", network))[0]
         for config in details.get("IPAM", {}).get("Config") or []:
-            if str(config.get("Subnet", "")).startswith(SUBNET_PREFIX):
-                raise LabError(f"the lab's network {SUBNET_PREFIX}0/24 is in use by the engine's network {network}")
+            if str(config.get("Subnet", "")).startswith(prefix):
+                raise LabError(f"the lab's network {prefix}0/24 is in use by the engine's network {network}")
     addresses = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=False).stdout
-    if f" {SUBNET_PREFIX}" in addresses:
-        raise LabError(f"an interface of this machine has an address in the lab's network {SUBNET_PREFIX}0/24")
+    if f" {prefix}" in addresses:
+        raise LabError(f"an interface of this machine has an address in the lab's network {prefix}0/24")
 
 
-def start_stopped() -> None:
+def start_stopped(scenario: str = "default") -> None:
     """Start hosts that an earlier run left stopped: an engine that was killed leaves them so."""
+    wanted = platforms(scenario)
     known = docker("ps", "--all", "--format", "{{.Names}} {{.State}}").splitlines()
-    stopped = [name for name, state in (line.split() for line in known) if name in platforms() and state != "running"]
+    stopped = [name for name, state in (line.split() for line in known) if name in wanted and state != "running"]
     if stopped:
         step(f"start the stopped hosts {', '.join(stopped)}")
         docker("start", *stopped)
@@ -179,27 +184,42 @@ def wait_for_ssh(addresses: list[str], seconds: float = 60.0) -> None:
                 time.sleep(0.5)
 
 
-def addresses() -> dict[str, str]:
-    """Return host name to address, from the lab's inventory."""
+def inventory(scenario: str = "default") -> dict[str, Any]:
+    """Return group name to group, from the scenario's inventory."""
     import yaml
 
-    tree = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
+    path = ROOT / ("inventories/lab/hosts.yml" if scenario == "default" else f"molecule/{scenario}/hosts.yml")
+    groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["all"]["children"]
+    return groups
+
+
+def addresses(scenario: str = "default") -> dict[str, str]:
+    """Return host name to address, from the scenario's inventory."""
     found: dict[str, str] = {}
-    for name, group in tree["all"]["children"].items():
+    for name, group in inventory(scenario).items():
         if name.startswith("site_"):
             found |= {host: variables["ansible_host"] for host, variables in group["hosts"].items()}
     return found
 
 
-def create(env: dict[str, str]) -> None:
+def create(env: dict[str, str], scenario: str = "default") -> None:
     """Make or start the hosts and open them to SSH."""
-    check_subnet()
-    start_stopped()
+    check_subnet(scenario)
+    start_stopped(scenario)
+    if set(platforms(scenario)) - set(docker("ps", "--all", "--format", "{{.Names}}").split()):
+        # Molecule remembers hosts that somebody else has removed, and would make none. Its own `reset` is no help: it
+        # removes the hosts of all scenarios.
+        (memory(scenario) / "state.yml").unlink(missing_ok=True)
     step("create the hosts")
-    run(["molecule", "create"], env)
+    molecule(env, scenario, "create")
     step("open them to SSH")
-    run(["molecule", "prepare", "--force"], env)
-    wait_for_ssh(list(addresses().values()))
+    molecule(env, scenario, "prepare", "--force")
+    wait_for_ssh(list(addresses(scenario).values()))
+
+
+def destroy(env: dict[str, str], scenario: str = "default") -> None:
+    """Remove the hosts of a scenario; their disks go with them."""
+    molecule(env, scenario, "destroy")
 
 
 def up(mirror: Path) -> None:
@@ -210,45 +230,17 @@ def up(mirror: Path) -> None:
     prepare_state(env)
     create(env)
     step("site.yml, the playbook that production uses")
-    run(["molecule", "converge"], env)
-    print(closing_page(time.monotonic() - started), flush=True)
-
-
-def closing_page(seconds: float) -> str:
-    """Return what runs where, how to log in and what to try next."""
-    import yaml
-
-    tree = yaml.safe_load((ROOT / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))["all"]["children"]
-    rows = []
-    for site in sorted(name for name in tree if name.startswith("site_")):
-        for host, variables in tree[site]["hosts"].items():
-            groups = [name for name in tree if not name.startswith("site_") and host in tree[name]["hosts"]]
-            role = f" ({variables['postgresql_role']})" if "postgresql_role" in variables else ""
-            rows.append(
-                f"  {host:<8}{variables['ansible_host']:<16}{site:<10}{', '.join(groups) or 'node_exporter'}{role}"
-            )
-    hosts = "\n".join(rows)
-    return f"""
-The lab is up after {seconds:.0f} s.
-
-  host    address         site      services besides node_exporter
-{hosts}
-
-Log in:       ssh -F .lab/ssh/config ops1
-Targets:      ssh -F .lab/ssh/config ops1 sudo curl -s --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt \\
-                --key /etc/nano/tls/host.key https://ops1:9090/api/v1/targets
-Try next:     make test    prove it
-              ansible-playbook site.yml --check --diff    (source .lab/env first)
-              make down    take it all away again
-"""
+    molecule(env, "default", "converge")
+    print(page.closing(inventory(), time.monotonic() - started), flush=True)
 
 
 def down(mirror: Path) -> None:
     """Remove what `up` made: the hosts, their network and the lab's state. The engine, image and caches stay."""
-    step("remove the hosts")
-    run(["molecule", "destroy"], environment(mirror))
+    for scenario in NETWORKS:
+        step(f"remove the hosts {', '.join(platforms(scenario))}")
+        destroy(environment(mirror), scenario)
     for name in docker("network", "ls", "--format", "{{.Name}}").split():
-        if name == NETWORK:
+        if name in [network for network, _ in NETWORKS.values()]:
             docker("network", "rm", name)
     for path in sorted((STATE / "ssh").glob("known_hosts*")):
         path.unlink()

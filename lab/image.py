@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
+from lab import sources
 from lab.common import LabError, cache_dir, check_disk, lock, progress
 
 SUITES = ("trixie", "bookworm")
 LABEL = "nano.lab.hash"
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
 INCLUDE = (
     "systemd systemd-sysv dbus python3 python3-apt openssh-server sudo ca-certificates iproute2 "
     "procps nftables openssl iputils-ping curl"
@@ -78,42 +76,6 @@ def content_hash(suite: str) -> str:
     return hashlib.sha256(Path(__file__).read_bytes() + suite.encode()).hexdigest()
 
 
-def machine_mirrors(apt: Path = Path("/etc/apt")) -> tuple[str, str]:
-    """Return the URIs of the machine's own Debian mirror and of its security mirror.
-
-    Only the files that Debian itself writes are read: others may name the same suite on a vendor's server.
-    """
-    found: list[tuple[str, list[str]]] = []
-    one_line = apt / "sources.list"
-    if one_line.exists():
-        pattern = re.compile(r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s", re.M)
-        found += [(uri, [suite]) for uri, suite in pattern.findall(one_line.read_text())]
-    stanzas = apt / "sources.list.d/debian.sources"
-    if stanzas.exists():
-        text = re.sub(r"^#.*\n", "", stanzas.read_text(), flags=re.M)
-        for stanza in re.split(r"\n\s*\n", text):
-            fields = dict(re.findall(r"^([\w-]+):[ \t]*(.*)$", stanza, re.M))
-            if fields.get("Enabled", "yes") == "yes" and "deb" in fields.get("Types", "").split():
-                found += [(uri, fields.get("Suites", "").split()) for uri in fields.get("URIs", "").split()]
-    main, security = MIRROR, SECURITY
-    for uri, suites in reversed(found):
-        # An Ubuntu mirror has no Debian suite, and media aren't reachable from inside a host.
-        if not re.match(r"https?://", uri) or "ubuntu" in uri:
-            continue
-        if any(suite.endswith("-security") for suite in suites):
-            security = uri.rstrip("/")
-        elif any("-" not in suite for suite in suites):
-            main = uri.rstrip("/")
-    return main, security
-
-
-def proxy_settings() -> str:
-    """Return the machine's apt proxy settings in apt's own syntax, or ""."""
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    lines = [line for line in dump.splitlines() if re.match(r"Acquire::(https?|ftp)::.*proxy", line, re.I)]
-    return "".join(f"{line}\n" for line in lines)
-
-
 def present(suite: str) -> bool:
     """Tell whether the engine holds the image that this file would make."""
     done = subprocess.run(
@@ -164,7 +126,7 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 def _fill(root: Path, suite: str, log: Path) -> None:
     """Make the file tree."""
-    main, security = machine_mirrors()
+    main, security = sources.machine_mirrors()
     _run(
         f"debootstrap {suite}",
         ["debootstrap", "--variant=minbase", f"--include={','.join(INCLUDE)}", suite, str(root), main],
@@ -174,7 +136,7 @@ def _fill(root: Path, suite: str, log: Path) -> None:
         root / "etc/apt/sources.list",
         f"deb {main} {suite} main\ndeb {main} {suite}-updates main\ndeb {security} {suite}-security main\n",
     )
-    if settings := proxy_settings():
+    if settings := sources.proxy_settings():
         _write(root / "etc/apt/apt.conf.d/90lab-proxy", settings)
     # Images made for containers carry this hook, which empties the package cache that we want to keep.
     (root / "etc/apt/apt.conf.d/docker-clean").unlink(missing_ok=True)

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lab import hosts
 from lab.hosts import STATE, LabError, step
@@ -16,7 +18,7 @@ from lab.hosts import STATE, LabError, step
 # Units whose main process must survive a second run.
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
-    "prometheus-blackbox-exporter redis-server postgresql@17-main nano-heartbeat"
+    "prometheus-blackbox-exporter redis-server postgresql@15-main postgresql@17-main nano-heartbeat"
 ).split()
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
@@ -61,10 +63,10 @@ class Tally:
         return f"tests: {sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed, in {minutes:.1f} min"
 
 
-def attempt(argv: list[str], env: dict[str, str]) -> tuple[bool, str]:
-    """Run a command, show its output; return whether it succeeded, and the output."""
+def attempt(command: Callable[..., str], *argv: Any) -> tuple[bool, str]:
+    """Run a command that shows its output; return whether it succeeded, and the output."""
     try:
-        return True, hosts.run(argv, env)
+        return True, command(*argv)
     except LabError as error:
         print(f"\n{error}", flush=True)
         return False, ""
@@ -74,18 +76,18 @@ def static(tally: Tally, env: dict[str, str]) -> None:
     """Lint and run the unit tests."""
     for name, argv in LINTERS.items():
         step(name)
-        tally.add("lint", name, attempt(argv, env)[0])
+        tally.add("lint", name, attempt(hosts.run, argv, env)[0])
     step("unit tests")
     report = STATE / "unit.xml"
     report.unlink(missing_ok=True)
-    attempt([sys.executable, "-m", "pytest", f"--junitxml={report}"], env)
+    attempt(hosts.run, [sys.executable, "-m", "pytest", f"--junitxml={report}"], env)
     tally.add_junit("unit", report)
 
 
-def main_pids() -> dict[str, str]:
+def main_pids(scenario: str) -> dict[str, str]:
     """Return "host unit" to the main process of each unit that runs."""
     found = {}
-    for host in hosts.platforms():
+    for host in hosts.platforms(scenario):
         argv = ["docker", "exec", host, "systemctl", "show", *UNITS, "--property=Id,MainPID"]
         text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
         for block in text.split("\n\n"):
@@ -102,27 +104,28 @@ def changes(output: str) -> list[str]:
     return [line for line in plain.splitlines() if re.search(r": ok=\d+\s+changed=[1-9]", line)]
 
 
-def site(tally: Tally, env: dict[str, str]) -> None:
+def site(tally: Tally, env: dict[str, str], scenario: str) -> None:
     """Bare hosts, check run, converge, a second run that changes nothing, verify."""
-    step("bare hosts")
-    hosts.run(["molecule", "destroy"], env)
-    hosts.create(env)
-    step("check run on bare hosts")
-    tally.add("site", "check run on bare hosts", attempt(["molecule", "check"], env)[0])
-    step("converge")
-    if not tally.add("site", "converge", attempt(["molecule", "converge"], env)[0]):
+    part = "site" if scenario == "default" else scenario
+    step(f"{part}: bare hosts")
+    hosts.destroy(env, scenario)
+    hosts.create(env, scenario)
+    step(f"{part}: check run on bare hosts")
+    tally.add(part, "check run on bare hosts", attempt(hosts.molecule, env, scenario, "check")[0])
+    step(f"{part}: converge")
+    if not tally.add(part, "converge", attempt(hosts.molecule, env, scenario, "converge")[0]):
         return
-    before = main_pids()
-    step("the same again: nothing may change")
-    ok, output = attempt(["molecule", "converge"], env)
-    tally.add("site", f"second run changes nothing {changes(output)}", ok and not changes(output))
-    after = main_pids()
+    before = main_pids(scenario)
+    step(f"{part}: the same again, nothing may change")
+    ok, output = attempt(hosts.molecule, env, scenario, "converge")
+    tally.add(part, f"second run changes nothing {changes(output)}", ok and not changes(output))
+    after = main_pids(scenario)
     moved = sorted(name for name in before if after.get(name) != before[name])
-    tally.add("site", f"second run restarts nothing {moved}", bool(before) and not moved)
-    step("verify")
-    report = STATE / "verify.xml"
+    tally.add(part, f"second run restarts nothing {moved}", bool(before) and not moved)
+    step(f"{part}: verify")
+    report = STATE / f"verify_{scenario}.xml"
     report.unlink(missing_ok=True)
-    attempt(["molecule", "verify"], env)
+    attempt(hosts.molecule, env, scenario, "verify")
     tally.add_junit("verify", report)
 
 
@@ -138,7 +141,10 @@ def test(mirror: Path) -> None:
     try:
         static(tally, env)
         if os.environ.get("NANO_TEST_ONLY") != "static":
-            site(tally, env)
+            for scenario in hosts.NETWORKS:
+                site(tally, env, scenario)
+            # The lab stays, to be looked at; the one host has done its work.
+            hosts.destroy(env, "all_in_one")
     except LabError as error:
         tally.add("lab", str(error), False)
     print(f"\n{tally.line()}", flush=True)

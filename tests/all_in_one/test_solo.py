@@ -1,0 +1,95 @@
+"""Everything on one Debian 12 host answers as it does on six."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import testinfra
+
+CURL = "curl --silent --show-error --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt"
+CURL += " --key /etc/nano/tls/host.key"
+# What the platform scrapes and probes on one host: six exporters and servers, three probes.
+JOBS = {
+    "node_exporter",
+    "postgres_exporter",
+    "redis_exporter",
+    "blackbox_exporter",
+    "prometheus",
+    "alertmanager",
+    "blackbox_host_tls",
+    "blackbox_redis_tls",
+    "blackbox_postgresql_tcp",
+}
+UNITS = (
+    "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
+    "prometheus-blackbox-exporter redis-server postgresql@15-main nano-heartbeat"
+).split()
+
+
+@pytest.fixture(scope="module")
+def solo() -> Iterator[Any]:
+    yield testinfra.get_host("docker://solo")
+
+
+def query(solo: Any, expression: str) -> list[dict[str, Any]]:
+    """Return the series of a PromQL expression."""
+    command = f"{CURL} --get https://solo:9090/api/v1/query --data-urlencode %s"
+    answer = json.loads(solo.check_output(command, f"query={expression}"))
+    assert answer["status"] == "success", answer
+    return list(answer["data"]["result"])
+
+
+def wait_for(solo: Any, expression: str, seconds: float = 90.0) -> list[dict[str, Any]]:
+    """Return the series of an expression as soon as there is one."""
+    deadline = time.monotonic() + seconds
+    while not (found := query(solo, expression)):
+        assert time.monotonic() < deadline, f"no series after {seconds:.0f} s: {expression}"
+        time.sleep(1)
+    return found
+
+
+def test_it_is_debian_12(solo: Any) -> None:
+    assert solo.system_info.release.split(".")[0] == "12"
+
+
+def test_every_target_is_up(solo: Any) -> None:
+    wait_for(solo, f"count(up == 1) == {len(JOBS)}")
+    assert {series["metric"]["job"] for series in query(solo, "up == 1")} == JOBS
+    wait_for(solo, "count(probe_success == 1) == 3")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "node_memory_MemAvailable_bytes",
+        "pg_stat_activity_count",
+        "pg_settings_max_connections",
+        "pg_replication_lag_seconds",
+        "pg_replication_is_replica",
+        "pg_stat_statements_calls_total",
+        "pg_stat_statements_seconds_total",
+        "redis_memory_used_bytes",
+        "redis_keyspace_hits_total",
+        "alertmanager_build_info",
+    ],
+)
+def test_metric_that_alerts_will_need_is_there(solo: Any, metric: str) -> None:
+    wait_for(solo, metric)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_runs_in_its_sandbox(solo: Any, unit: str) -> None:
+    assert solo.service(unit).is_running and solo.service(unit).is_enabled, f"{unit} does not run"
+    shown = solo.check_output("systemd-analyze security --no-pager %s", unit)
+    exposure = float(shown.rsplit("Overall exposure level", 1)[1].split(":")[1].split()[0])
+    assert exposure <= 2.0, f"{unit} is exposed at {exposure}"
+
+
+def test_nobody_gets_in_without_a_certificate(solo: Any) -> None:
+    done = solo.run("curl --silent --show-error --cacert /etc/nano/tls/ca.crt https://solo:9100/metrics")
+    assert done.rc != 0 and "certificate" in done.stderr
+    assert solo.run(f"{CURL} https://solo:9100/metrics").rc == 0
