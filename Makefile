@@ -8,7 +8,7 @@ STAMP := $(VENV)/.requirements-$(shell sha256sum requirements.txt | cut -c1-12)
 RUN := PATH=$(CURDIR)/$(VENV)/bin:$$PATH
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"error: Python 3.11 to 3.13 is needed, $(PYTHON) is {v.major}.{v.minor}; name another with make PYTHON=python3.12 ...")'
@@ -42,6 +42,9 @@ down: venv ## Take the lab away again, and only that
 bench: ready ## Measure site.yml on hosts made anew
 	@$(VENV)/bin/python -m lab bench
 
+check-upstream: venv ## Fetch and verify every release of the catalogue
+	@$(VENV)/bin/python -m lab check-upstream
+
 lint: venv ## Check style and types
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
@@ -49,4 +52,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit down bench lint
+.PHONY: help venv ready up test unit down bench check-upstream lint

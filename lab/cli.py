@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     mirror.add_argument("--program", action="append", help="which one; may be repeated")
     mirror.add_argument("--into", type=Path, help="folder (default: mirror in the cache)")
     mirror.add_argument("--build", action="store_true", help="build even where a download would do")
+    commands.add_parser("check-upstream", help="check every release of the catalogue at its upstream")
     for name, text in (
         ("up", "bring the lab up"),
         ("test", "test the lab"),
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> None:
     elif options.command == "mirror":
         into = options.into or cache_dir() / "mirror"
         importlib.import_module("lab.mirror").fill(options.program, into.resolve(), options.build)
+    elif options.command == "check-upstream":
+        importlib.import_module("lab.upstream").check(importlib.import_module("lab.mirror").catalogue())
     elif options.command == "bench":
         importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
     elif options.command == "test":
