@@ -10,7 +10,7 @@ import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.nano.ops.plugins.plugin_utils import inventory_check
-from ansible_collections.nano.ops.plugins.plugin_utils.inventory_check import Inventory, Unresolved
+from ansible_collections.nano.ops.plugins.plugin_utils.inventory import SECRET, Inventory, Unresolved, relevant
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
             count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
             lines = "\n".join(f"  {line}" for line in found)
             raise AnsibleActionFail(f"{count} in the inventory, nothing was changed:\n{lines}")
-        checked = sum(inventory_check.relevant(name, specs) for host in hosts.values() for name in host)
+        checked = sum(relevant(name, specs) for host in hosts.values() for name in host)
         return {"changed": False, "hosts": len(hosts), "variables_checked": checked}
 
     def _resolve(self, host: str, hostvars: Any, specs: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +53,13 @@ class ActionModule(ActionBase):
         templar = self._templar.copy_with_new_env(available_variables={**raw, "hostvars": hostvars})
         resolved = {}
         for name, value in raw.items():
-            if inventory_check.relevant(name, specs):
+            if relevant(name, specs):
                 try:
                     value = templar.template(value)
                 except AnsibleError as error:
                     reason = str(error).splitlines()[0]
                     # An error may quote what it stumbled over: nothing of a secret's goes on.
-                    told = "its template fails" if inventory_check.SECRET.search(name) else reason
+                    told = "its template fails" if SECRET.search(name) else reason
                     value = Unresolved("" if "ansible_facts" in f"{value} {reason}" else told)
             resolved[name] = value
         return resolved
