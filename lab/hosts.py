@@ -188,7 +188,7 @@ def inventory(scenario: str = "default") -> dict[str, Any]:
     """Return group name to group, from the scenario's inventory."""
     import yaml
 
-    path = ROOT / ("inventories/lab/hosts.yml" if scenario == "default" else f"molecule/{scenario}/hosts.yml")
+    path = ROOT / ("inventories/lab/hosts.yml" if scenario == "default" else f"molecule/{scenario}/inventory/hosts.yml")
     groups: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["all"]["children"]
     return groups
 
