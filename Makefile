@@ -5,13 +5,15 @@ export PYTHONDONTWRITEBYTECODE := 1
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.requirements-$(shell sha256sum requirements.txt | cut -c1-12)
+CHECK_PYTHON = $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	f"error: Python 3.11 to 3.13 is needed, $(PYTHON) is {v.major}.{v.minor}; name another with make PYTHON=python3.12 ...")'
 RUN := PATH=$(CURDIR)/$(VENV)/bin:$$PATH
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): requirements.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"error: Python 3.11 to 3.13 is needed, $(PYTHON) is {v.major}.{v.minor}; name another with make PYTHON=python3.12 ...")'
+	@$(CHECK_PYTHON)
 	@echo "  - install the tools of requirements.txt into $(VENV)"
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: apt install python3-venv, then again"; exit 1; }
@@ -21,6 +23,7 @@ $(STAMP): requirements.txt
 venv: $(STAMP)
 
 ready:
+	@$(CHECK_PYTHON)
 	@$(PYTHON) -m lab engine
 	@$(MAKE) --no-print-directory venv
 	@$(VENV)/bin/python -m lab image

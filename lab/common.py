@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lab.hosts import ROOT, LabError
 
-__all__ = ["ROOT", "LabError", "cache_dir", "check_disk", "lock", "progress"]
+__all__ = ["ROOT", "LabError", "cache_dir", "check_disk", "collection", "lock", "progress"]
+
+
+def collection(name: str) -> Any:
+    """Return a module of the collection's module_utils: what the lab checks by is what hosts check by."""
+    if str(ROOT / "collections") not in sys.path:
+        sys.path.insert(0, str(ROOT / "collections"))
+    return importlib.import_module(f"ansible_collections.nano.ops.plugins.module_utils.{name}")
 
 
 def cache_dir() -> Path:

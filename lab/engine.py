@@ -112,8 +112,11 @@ def start() -> None:
                 )
             where = str(log)
         deadline = time.monotonic() + START_SECONDS
-        while not answer()[0]:
+        while True:
+            # Looked at before the question: what ends after a last answer has still answered.
             ended = process is not None and process.poll() is not None
+            if answer()[0]:
+                break
             if ended or time.monotonic() > deadline:
                 text = log.read_text(errors="replace") if process else ""
                 tail = "\n".join(text.splitlines()[-8:])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -46,11 +48,9 @@ def environment(mirror: Path) -> dict[str, str]:
         NANO_LAB_CGROUP=cgroup_tree(),
         NANO_LAB_MIRROR=str(mirror),
         PATH=f"{Path(sys.executable).parent}:{env['PATH']}",
-        # Molecule would look for roles on Galaxy and install the project's requirements from there.
-        ANSIBLE_GALAXY_DISABLE_GPG_VERIFY="1",
+        # A run without a terminal (CI) still shows its lines as they come.
+        PYTHONUNBUFFERED="1",
     )
-    # A run without a terminal (CI) still shows its lines as they come.
-    env["PYTHONUNBUFFERED"] = "1"
     return env
 
 
@@ -144,16 +144,19 @@ def check_subnet(scenario: str = "default") -> None:
         LabError: an interface of the machine or another network of the engine has an address of the scenario.
     """
     name, prefix = NETWORKS[scenario]
+    ours = ipaddress.ip_network(f"{prefix}0/24")
     for network in docker("network", "ls", "--format", "{{.Name}}").split():
         if network == name:
             return
         details = json.loads(docker("network", "inspect", network))[0]
         for config in details.get("IPAM", {}).get("Config") or []:
-            if str(config.get("Subnet", "")).startswith(prefix):
-                raise LabError(f"the lab's network {prefix}0/24 is in use by the engine's network {network}")
+            subnet = ipaddress.ip_network(config.get("Subnet", "::/128"))
+            if subnet.version == 4 and subnet.overlaps(ours):
+                raise LabError(f"the lab's network {ours} is in use by the engine's network {network}")
     addresses = subprocess.run(["ip", "-4", "-o", "addr"], capture_output=True, text=True, check=False).stdout
-    if f" {prefix}" in addresses:
-        raise LabError(f"an interface of this machine has an address in the lab's network {prefix}0/24")
+    for interface in re.findall(r" inet ([0-9.]+/[0-9]+)", addresses):
+        if ipaddress.ip_interface(interface).network.overlaps(ours):
+            raise LabError(f"an interface of this machine has {interface}, an address in the lab's network {ours}")
 
 
 def start_stopped(scenario: str = "default") -> None:
@@ -242,9 +245,6 @@ def down(mirror: Path) -> None:
     for name in docker("network", "ls", "--format", "{{.Name}}").split():
         if name in [network for network, _ in NETWORKS.values()]:
             docker("network", "rm", name)
-    for path in sorted((STATE / "ssh").glob("known_hosts*")):
+    # New hosts have other keys and other facts.
+    for path in (*(STATE / "ssh").glob("known_hosts*"), *(STATE / "facts").glob("*")):
         path.unlink()
-    facts = STATE / "facts"
-    if facts.is_dir():
-        for path in facts.iterdir():
-            path.unlink()

@@ -22,7 +22,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from lab.common import ROOT, LabError, cache_dir, check_disk, lock, progress
+from lab.common import ROOT, LabError, cache_dir, check_disk, collection, lock, progress
 from lab.go import compile_packages, toolchain
 
 # What the roles of a run install from releases; the others come from Debian's packages.
@@ -66,7 +66,7 @@ def download(entry: dict[str, Any], arch: str, into: Path) -> bool:
     """Fetch a release and its checksum file; tell whether it could be reached.
 
     Raises:
-        LabError: it was reached and its content is not what the catalogue pins.
+        LabError: it was reached and its content is not what the catalogue pins, or its checksum file lists.
     """
     base = expand(entry["url"], entry, arch)
     names = [expand(entry[key], entry, arch) for key in ("file", "checksum_file")]
@@ -83,6 +83,15 @@ def download(entry: dict[str, Any], arch: str, into: Path) -> bool:
     found = sha256(into / names[0])
     if pin and pin != found:
         raise LabError(f"{base}/{names[0]} has SHA-256 {found}, the catalogue pins {pin}: do not use it")
+    text = (into / names[1]).read_text(encoding="utf-8", errors="replace")
+    sums = collection("release").read_sums(text, entry["checksum_format"] == "bare", names[0])
+    listed = sums.get(names[0], "")
+    # A file that lists what is inside the archive says nothing here; hosts check that after unpacking.
+    if entry.get("checksum_covers", "archive") == "archive" and not pin and listed != found:
+        raise LabError(
+            f"{base}/{names[0]} has SHA-256 {found}, {names[1]} says {listed or 'nothing of it'}: do not use it; run "
+            "this again in case the download was cut off"
+        )
     return True
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from lab.common import ROOT, LabError, check_disk
+from lab.common import LabError, check_disk, collection
 
 # Kernel's name of each architecture that a release may be for.
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -23,12 +21,7 @@ def install(name: str, entry: dict[str, Any], arch: str, folder: Path) -> str:
     Raises:
         LabError: it is not what the catalogue says.
     """
-    if str(ROOT / "collections") not in sys.path:
-        sys.path.insert(0, str(ROOT / "collections"))
-    archive, program, release = (
-        importlib.import_module(f"ansible_collections.nano.ops.plugins.module_utils.{module}")
-        for module in ("archive", "program", "release")
-    )
+    archive, program, release = (collection(module) for module in ("archive", "program", "release"))
     try:
         wanted = release.locate(name, str(entry["version"]), MACHINES[arch], entry, "")
         return str(program.Program(folder / name).install(wanted, "", 1))

@@ -36,13 +36,11 @@ options:
     choices: [seen, initialised, cloned]
     default: seen
   source:
-    description: libpq connection string of the primary, without a password. For C(cloned).
+    description: libpq connection string of the primary, without a password. Needed for C(cloned).
     type: str
-    default: ""
   slot:
-    description: Replication slot on the primary. For C(cloned).
+    description: Replication slot on the primary. Needed for C(cloned).
     type: str
-    default: ""
 attributes:
   check_mode:
     description: Tells whether it would fill the directory.
@@ -167,8 +165,8 @@ def main() -> None:
             "version": {"type": "int", "required": True},
             "name": {"type": "str", "default": "main"},
             "state": {"type": "str", "choices": ["seen", "initialised", "cloned"], "default": "seen"},
-            "source": {"type": "str", "default": ""},
-            "slot": {"type": "str", "default": ""},
+            "source": {"type": "str"},
+            "slot": {"type": "str"},
         },
         required_if=[("state", "cloned", ("source", "slot"))],
         supports_check_mode=True,
