@@ -117,6 +117,7 @@ def prepare_state(env: dict[str, str]) -> None:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "nano.ops lab", "-f", str(key)], check=True
         )
+    (STATE / "env").write_text(page.shell(ROOT, STATE), encoding="utf-8")
     (STATE / "ssh/config").write_text(page.ssh_config(addresses(), STATE), encoding="utf-8")
     run(["ansible-playbook", "playbooks/secrets.yml", "-i", "localhost,", "-e", f"secrets_file={VAULT}"], env)
 
@@ -245,6 +246,5 @@ def down(mirror: Path) -> None:
     for name in docker("network", "ls", "--format", "{{.Name}}").split():
         if name in [network for network, _ in NETWORKS.values()]:
             docker("network", "rm", name)
-    # New hosts have other keys and other facts.
-    for path in (*(STATE / "ssh").glob("known_hosts*"), *(STATE / "facts").glob("*")):
+    for path in (STATE / "ssh").glob("known_hosts*"):
         path.unlink()

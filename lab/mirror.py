@@ -11,12 +11,12 @@ toolchain) decides whether it is still right; the folder may be deleted at any t
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import platform
 import shutil
 import tarfile
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -75,7 +75,7 @@ def download(entry: dict[str, Any], arch: str, into: Path) -> bool:
             with urllib.request.urlopen(f"{base}/{name}", timeout=DOWNLOAD_TIMEOUT_S) as answer:
                 with (into / name).open("wb") as output:
                     shutil.copyfileobj(answer, output)
-        except (OSError, urllib.error.URLError):
+        except (OSError, http.client.HTTPException):
             for left in names:
                 (into / left).unlink(missing_ok=True)
             return False
@@ -119,8 +119,9 @@ def build(name: str, entry: dict[str, Any], arch: str, into: Path) -> None:
     """
     source = ROOT / "lab/build" / name
     if "go" not in entry or not (source / "go.sum").exists():
+        url = expand(entry.get("url", "no release"), entry, arch)
         raise LabError(
-            f"{name} {entry['version']} can be neither downloaded ({entry.get('url', 'no release')}) nor built here "
+            f"{name} {entry['version']} can be neither downloaded ({url}) nor built here "
             f"(no {source.relative_to(ROOT)}/go.sum); put its archive into the mirror by hand"
         )
     check_disk(cache_dir(), BUILD_DISK_GB)

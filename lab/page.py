@@ -17,12 +17,14 @@ def ssh_config(addresses: dict[str, str], state: Path) -> str:
             f"  IdentityFile {state}/ssh/id_ed25519",
             "  IdentitiesOnly yes",
             f"  UserKnownHostsFile {state}/ssh/known_hosts",
-            "  ControlMaster auto",
-            "  ControlPath ~/.ssh/nano-lab-%C",
-            "  ControlPersist 60s",
             "",
         ]
     )
+
+
+def shell(root: Path, state: Path) -> str:
+    """Return the text of a file to source: the tools and the lab's vault, for one's own ansible-playbook."""
+    return f'export PATH={root}/.venv/bin:"$PATH" ANSIBLE_VAULT_PASSWORD_FILE={state}/vault-password\n'
 
 
 def closing(tree: dict[str, Any], seconds: float) -> str:
@@ -46,6 +48,6 @@ Log in:       ssh -F .lab/ssh/config ops1
 Targets:      ssh -F .lab/ssh/config ops1 sudo curl -s --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt \\
                 --key /etc/nano/tls/host.key https://ops1:9090/api/v1/targets
 Try next:     make test    prove it
-              ansible-playbook site.yml --check --diff    (source .lab/env first)
+              ansible-playbook site.yml --check --diff    (. .lab/env first)
               make down    take it all away again
 """

@@ -37,6 +37,7 @@ class Tally:
         self.started = time.monotonic()
         self.passed: dict[str, int] = {}
         self.failed: list[str] = []
+        self.skipped = 0
 
     def add(self, part: str, name: str, ok: bool) -> bool:
         """Count one check and return whether it passed."""
@@ -52,7 +53,9 @@ class Tally:
             self.add(part, "no report was written", False)
             return
         for case in ElementTree.parse(report).iter("testcase"):
-            if case.find("skipped") is None:
+            if case.find("skipped") is not None:
+                self.skipped += 1
+            else:
                 broken = case.find("failure") is not None or case.find("error") is not None
                 self.add(part, case.get("name", "?"), not broken)
 
@@ -60,7 +63,8 @@ class Tally:
         """Return the closing line."""
         parts = ", ".join(f"{part} {count}" for part, count in self.passed.items())
         minutes = (time.monotonic() - self.started) / 60
-        return f"tests: {sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed, in {minutes:.1f} min"
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"tests: {sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed{skipped}, in {minutes:.1f} min"
 
 
 def attempt(command: Callable[..., str], *argv: Any) -> tuple[bool, str]:

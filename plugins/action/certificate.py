@@ -51,7 +51,8 @@ class ActionModule(ActionBase):
                 int(args.get("days", 365)),
             )
         except (authority.AuthorityError, OSError, ValueError) as error:
-            raise AnsibleActionFail(str(error)) from error
+            # Without the cause: Ansible would tell the same twice.
+            raise AnsibleActionFail(str(error)) from None
         reason = result.get("reason", "")
         result = self._execute_module(module_name="nano.ops.certificate", module_args=on_host, task_vars=task_vars)
         return {**result, "reason": reason}

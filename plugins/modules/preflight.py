@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import platform
 import re
@@ -39,6 +40,17 @@ options:
     description: Whether a clock that is not synchronised is an error. Not looked at in containers, which have none.
     type: bool
     default: true
+  ssh_from:
+    description:
+      - Networks (CIDR) that a firewall is about to let in by SSH. The address that this very run comes from has to be
+        among them. Empty looks at nothing.
+    type: list
+    elements: str
+    default: []
+  ssh_port:
+    description: The port that it is about to let them in by; this run has to have come in by it. 0 looks at nothing.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Changes nothing in either mode.
@@ -107,6 +119,51 @@ def in_container() -> bool:
     return Path("/run/systemd/container").exists() or Path("/.dockerenv").exists()
 
 
+def way_in(proc: Path = Path("/proc"), pid: int | None = None) -> tuple[str, int] | None:
+    """Return the address that this run's SSH session comes from and the port that it came in by; None if there is none.
+
+    sudo takes the variable away, so that the processes above are asked too.
+    """
+    number = os.getpid() if pid is None else pid
+    while number > 1:
+        try:
+            variables = (proc / str(number) / "environ").read_bytes().split(b"\0")
+            status = (proc / str(number) / "status").read_text(encoding="utf-8")
+        except OSError:
+            return None
+        for variable in variables:
+            if variable.startswith(b"SSH_CONNECTION="):
+                words = variable.decode().partition("=")[2].split()
+                return words[0].removeprefix("::ffff:"), int(words[3])
+        parent = re.search(r"^PPid:\s+(\d+)$", status, flags=re.MULTILINE)
+        number = int(parent.group(1)) if parent else 0
+    return None
+
+
+def locked_out(came: tuple[str, int] | None, networks: list[str], port: int) -> str:
+    """Say how a firewall would lock this run out; empty if it would not.
+
+    Args:
+        came: address and port of the way in, None if it is not SSH.
+        networks: CIDRs that will be let in; empty if there will be no firewall.
+        port: that they will be let in by; 0 if there will be no firewall.
+    """
+    if came is None:
+        return ""
+    address = ipaddress.ip_address(came[0])
+    if networks and not any(address in ipaddress.ip_network(network, strict=False) for network in networks):
+        return (
+            f"the firewall would lock you out: you come from {address}, host_firewall_ssh_from has only "
+            f"{', '.join(networks)}: add the address"
+        )
+    if port and came[1] != port:
+        return (
+            f"the firewall would lock you out: you came in by port {came[1]}, host_firewall_ssh_port is {port}: "
+            "set it to the port that sshd listens at"
+        )
+    return ""
+
+
 def problems(params: dict[str, Any], facts: dict[str, Any], system: str, systemd: bool) -> list[str]:
     """List what is wrong with a host, each line with its remedy.
 
@@ -150,6 +207,8 @@ def main() -> None:
             "disk_free_min_mb": {"type": "int", "default": 5120},
             "paths": {"type": "list", "elements": "str", "default": ["/", "/var/lib", "/opt"]},
             "time_sync": {"type": "bool", "default": True},
+            "ssh_from": {"type": "list", "elements": "str", "default": []},
+            "ssh_port": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -162,6 +221,11 @@ def main() -> None:
         "virtualization_container": in_container(),
     }
     wrong = problems(module.params, facts, release.get("ID", "unknown"), Path("/run/systemd/system").is_dir())
+    try:
+        lock = locked_out(way_in(), module.params["ssh_from"], module.params["ssh_port"])
+    except ValueError as error:
+        lock = f"host_firewall_ssh_from: {error}; write networks as 192.0.2.0/24"
+    wrong += [lock] if lock else []
     if wrong:
         module.fail_json(msg="This host cannot carry the platform yet: " + "; ".join(wrong) + ".")
     module.exit_json(changed=False, ansible_facts=facts)

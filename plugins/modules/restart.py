@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 import subprocess
@@ -106,8 +107,8 @@ def answer(url: str, tls: Path) -> str:
             return "" if page.status == 200 else f"{url} answers {page.status}"
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
-    except OSError as error:
-        return f"{url}: {getattr(error, 'reason', error)}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"{url}: {getattr(error, 'reason', '') or repr(error)}"
 
 
 def bring_up(params: dict[str, Any]) -> str:
@@ -120,7 +121,7 @@ def bring_up(params: dict[str, Any]) -> str:
     started = time.monotonic()
     done = systemctl(verb, unit)
     if done.returncode:
-        return done.stderr.strip()
+        return done.stderr.strip() or f"`systemctl {verb} {unit}` ended with code {done.returncode} and no word"
     deadline = started + params["seconds"]
     restarts, steady = state(unit)[1], time.monotonic()
     most = restarts + MOST_RESTARTS

@@ -45,11 +45,13 @@ def check_variables(inventory: Inventory) -> Iterator[Problem]:
 
 def check_required(inventory: Inventory) -> Iterator[Problem]:
     """Variables that a host's roles cannot do without."""
+    told: set[tuple[str, str]] = set()
     for group, roles in ROLES_OF_GROUPS.items():
         for host in inventory.groups.get(group, []):
             for role in roles:
                 for name, option in inventory.specs.get(role, {}).items():
-                    if option.get("required") and name not in inventory.hosts[host]:
+                    if option.get("required") and name not in inventory.hosts[host] and (host, name) not in told:
+                        told.add((host, name))
                         remedy = "make it with playbooks/secrets.yml" if SECRET.search(name) else "set it"
                         yield Problem(host, f"{name}: missing, role {role} needs it; {remedy}")
 

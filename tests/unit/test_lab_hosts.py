@@ -73,7 +73,7 @@ def test_range_of_another_network_is_refused_by_name(engine: Path, subnet: str) 
         hosts.check_subnet()
 
 
-@pytest.mark.parametrize("address", ["172.30.77.5/24"])
+@pytest.mark.parametrize("address", ["172.30.77.5/24", "172.30.0.9/16", "172.30.77.9/32"])
 def test_range_of_the_machine_is_refused(engine: Path, address: str) -> None:
     machine(engine, address)
     with pytest.raises(LabError, match=r"an interface of this machine .* 172\.30\.77\.0/24"):

@@ -182,6 +182,11 @@ def test_release_that_breaks_off_is_built(here: Path, upstream: type[Handler], f
     assert "built.json" in names(fill(here))
 
 
+def test_release_behind_something_that_speaks_no_http_is_built(here: Path, upstream: type[Handler]) -> None:
+    upstream.do_GET = lambda handler: handler.wfile.write(b"please sign in\r\n\r\n")
+    assert "built.json" in names(fill(here))
+
+
 def test_build_on_demand_asks_nobody(here: Path, upstream: type[Handler]) -> None:
     assert "built.json" in names(fill(here, always_build=True))
     assert upstream.asked == []

@@ -51,6 +51,8 @@ class Run:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                # A shell's background job, such as `make test &`, hands down that interrupts are ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def output(self) -> str:

@@ -52,3 +52,41 @@ def test_systemd_and_clock_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "clock_synchronised", lambda: False)
     machine = {**FACTS, "virtualization_container": False}
     assert "not synchronised" in preflight.problems(PARAMS, machine, "debian", systemd=True)[0]
+
+
+CAME = ("203.0.113.7", 22)
+
+
+def test_the_way_in_is_found_above_sudo(tmp_path: Path) -> None:
+    """sshd's shell knows it, sudo forgets it, the module is below."""
+    for pid, parent, environ in (
+        (30, 20, b"PATH=/bin\0"),
+        (20, 10, b"SUDO_USER=ops\0"),
+        (10, 1, b"A=b\0SSH_CONNECTION=203.0.113.7 50000 10.0.0.5 22\0"),
+    ):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "environ").write_bytes(environ)
+        (tmp_path / str(pid) / "status").write_text(f"Name:\tx\nPPid:\t{parent}\n")
+    assert preflight.way_in(tmp_path, 30) == CAME
+    (tmp_path / "10/environ").write_bytes(b"A=b\0")
+    assert preflight.way_in(tmp_path, 30) is None
+
+
+@pytest.mark.parametrize(
+    ("came", "networks", "port", "message"),
+    [
+        (CAME, ["0.0.0.0/0"], 22, ""),
+        (CAME, ["203.0.113.0/24", "10.0.0.0/8"], 22, ""),
+        (("2001:db8::1", 22), ["0.0.0.0/0", "::/0"], 22, ""),
+        (None, ["10.0.0.0/8"], 22, ""),
+        (CAME, [], 0, ""),
+        (CAME, ["10.0.0.0/8"], 22, "you come from 203.0.113.7, host_firewall_ssh_from has only 10.0.0.0/8"),
+        (("2001:db8::1", 22), ["0.0.0.0/0"], 22, "you come from 2001:db8::1"),
+        (("203.0.113.7", 2222), ["0.0.0.0/0"], 22, "you came in by port 2222, host_firewall_ssh_port is 22"),
+    ],
+)
+def test_a_firewall_that_would_lock_the_operator_out(
+    came: tuple[str, int] | None, networks: list[str], port: int, message: str
+) -> None:
+    found = preflight.locked_out(came, networks, port)
+    assert message in found if message else found == ""

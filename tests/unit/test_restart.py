@@ -71,7 +71,6 @@ def test_never_ready_names_page_and_seconds(page: Page, restart: Callable[..., R
     assert "port 9090 is taken" in result.message, "the unit's last log lines are missing"
 
 
-@pytest.mark.xfail(strict=True, reason="only errors of the system are caught, not those of the protocol")
 def test_answer_that_is_no_http_is_not_ready(page: Page, restart: Callable[..., Result]) -> None:
     page.status = lambda asked: 0 if asked < 1 else 200
     assert not restart(url=page.url).failed
@@ -127,7 +126,6 @@ def test_systemctls_own_words_are_passed_on(machine: Machine, restart: Callable[
     assert "bad setting" in result.message
 
 
-@pytest.mark.xfail(strict=True, reason="an error without words is taken for none")
 def test_systemctl_that_fails_without_a_word(machine: Machine, restart: Callable[..., Result]) -> None:
     machine.doom(only="dies")
     result = restart()
