@@ -64,7 +64,8 @@ class Tally:
         parts = ", ".join(f"{part} {count}" for part, count in self.passed.items())
         minutes = (time.monotonic() - self.started) / 60
         skipped = f", {self.skipped} skipped" if self.skipped else ""
-        return f"tests: {sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed{skipped}, in {minutes:.1f} min"
+        count = f"{sum(self.passed.values())} passed ({parts}), {len(self.failed)} failed{skipped}"
+        return f"tests: {count}, in {minutes:.1f} min"
 
 
 def attempt(command: Callable[..., str], *argv: Any) -> tuple[bool, str]:
