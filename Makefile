@@ -42,6 +42,10 @@ unit: venv ## Run the unit tests alone
 down: venv ## Take the lab away again, and only that
 	@$(VENV)/bin/python -m lab down
 
+clean: venv ## Take away what was made for it too: image, programs, secrets
+	@$(VENV)/bin/python -m lab clean
+	@rm -rf $(VENV)
+
 bench: ready ## Measure site.yml on hosts made anew
 	@$(VENV)/bin/python -m lab bench
 
@@ -55,4 +59,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit down bench check-upstream lint
+.PHONY: help venv ready up test unit down clean bench check-upstream lint

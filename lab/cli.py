@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
         ("up", "bring the lab up"),
         ("test", "test the lab"),
         ("down", "take the lab away"),
+        ("clean", "take away what was made for it too"),
         ("bench", "measure how long the site's playbook takes"),
     ):
         commands.add_parser(name, help=text)
@@ -45,10 +46,12 @@ def run(options: argparse.Namespace) -> None:
         importlib.import_module("lab.upstream").check(importlib.import_module("lab.mirror").catalogue())
     elif options.command == "bench":
         importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
+    elif options.command in ("down", "clean"):
+        getattr(importlib.import_module("lab.leave"), options.command)(cache_dir() / "mirror")
     elif options.command == "test":
         importlib.import_module("lab.proof").test(cache_dir() / "mirror")
     else:
-        getattr(importlib.import_module("lab.hosts"), options.command)(cache_dir() / "mirror")
+        importlib.import_module("lab.hosts").up(cache_dir() / "mirror")
 
 
 def main(argv: list[str] | None = None) -> int:

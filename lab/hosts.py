@@ -236,15 +236,3 @@ def up(mirror: Path) -> None:
     step("site.yml, the playbook that production uses")
     molecule(env, "default", "converge")
     print(page.closing(inventory(), time.monotonic() - started), flush=True)
-
-
-def down(mirror: Path) -> None:
-    """Remove what `up` made: the hosts, their network and the lab's state. The engine, image and caches stay."""
-    for scenario in NETWORKS:
-        step(f"remove the hosts {', '.join(platforms(scenario))}")
-        destroy(environment(mirror), scenario)
-    for name in docker("network", "ls", "--format", "{{.Name}}").split():
-        if name in [network for network, _ in NETWORKS.values()]:
-            docker("network", "rm", name)
-    for path in (STATE / "ssh").glob("known_hosts*"):
-        path.unlink()
