@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         args = dict(self._task.args)
         args["files"] = [self.text(dict(entry), task_vars or {}) for entry in args.get("files", [])]
-        result: dict[str, Any] = self._execute_module(
-            module_name="nano.ops.files", module_args=args, task_vars=task_vars
-        )
+        # Else every module notes its options in the host's journal, and these hold secrets.
+        quiet = {**(task_vars or {}), "ansible_no_target_syslog": True}
+        result: dict[str, Any] = self._execute_module(module_name="nano.ops.files", module_args=args, task_vars=quiet)
         return result

@@ -169,12 +169,10 @@ def main() -> None:
             # The action has turned template and copy into content.
             "files": several(FILE, required_one_of=[("content", "link")], mutually_exclusive=[("content", "link")]),
         },
-        # Else the host's journal would get the text of every file.
-        no_log=True,
         supports_check_mode=True,
     )
     params = dict(module.params)
-    # Nor does the answer repeat them.
+    # The answer does not repeat the text of every file.
     module.params = {}
     change = Change(module.check_mode)
     try:

@@ -1,0 +1,52 @@
+"""Each of our units runs in a sandbox, as a user of its own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.verify.contract import SERVICES
+from tests.verify.lab import Lab
+
+MOST_EXPOSED = 2.0
+UNITS = {service.unit: service.group for service in SERVICES.values()}
+UNITS |= {"nano-heartbeat": "postgresql", "nano-firewall": "all"}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_exposure_is_low(lab: Lab, unit: str) -> None:
+    for host in lab.group(UNITS[unit]):
+        done = lab.host(host).run("systemd-analyze security --no-pager %s", f"{unit}.service")
+        found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+        assert found, f"{host}: {done.stdout[-300:]}{done.stderr}"
+        assert float(found.group(1)) <= MOST_EXPOSED, f"{host}: {unit}"
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit != "nano-firewall"])
+def test_process_has_no_privileges(lab: Lab, unit: str) -> None:
+    for host in lab.group(UNITS[unit]):
+        status = lab.host(host).file(f"/proc/{lab.main_pids(host)[unit]}/status").content_string
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        assert set(fields["Uid"].split()) != {"0"}, f"{host}: {unit} runs as root"
+        assert int(fields["CapEff"], 16) == 0, f"{host}: {unit} has capabilities"
+        assert fields["NoNewPrivs"].strip() == "1", f"{host}: {unit} may gain privileges"
+
+
+def test_every_unit_that_we_write_is_looked_at(lab: Lab) -> None:
+    """Else a new service would go unseen by the tests above."""
+    for host in lab.names:
+        command = "grep --files-with-matches --recursive --include='*.service' 'Ansible managed' /etc/systemd/system"
+        found = lab.host(host).run(command).stdout.split()
+        names = {path.rsplit("/", 1)[1].removesuffix(".service") for path in found}
+        assert names, f"{host}: no unit of ours"
+        assert names <= set(UNITS), f"{host}: {names - set(UNITS)}"
+
+
+def test_every_unit_is_enabled_and_no_unit_has_failed(lab: Lab) -> None:
+    for unit, group in UNITS.items():
+        for host in lab.group(group):
+            service = lab.host(host).service(unit)
+            assert service.is_running and service.is_enabled, f"{host}: {unit}"
+    for host in lab.names:
+        assert lab.host(host).run("systemctl list-units --failed --no-legend --plain").stdout == "", host
