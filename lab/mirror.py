@@ -4,8 +4,8 @@
                                  <checksum file as upstream names it>
                                  built.json, only where the archive was built here
 
-A version's folder appears complete or not at all. Its content key (the catalogue's entry, go.mod, go.sum and the
-toolchain) decides whether it is still right; the folder may be deleted at any time.
+A version's folder appears complete or not at all. Its content key (the catalogue's entry and what
+lies in lab/build/<program>) decides whether it is still right; the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ def expand(text: str, entry: dict[str, Any], arch: str) -> str:
 def content_key(name: str, entry: dict[str, Any], arch: str) -> str:
     """Return what a mirrored version depends on, as a hash."""
     digest = hashlib.sha256(json.dumps([entry, arch], sort_keys=True, default=str).encode())
-    for file in ("go.mod", "go.sum"):
-        path = ROOT / "lab/build" / name / file
-        if path.exists():
-            digest.update(path.read_bytes())
+    source = ROOT / "lab/build" / name
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
+def members(archive: Path) -> list[str]:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as bundle:
+            return bundle.namelist()
+    with tarfile.open(archive) as bundle:
+        return bundle.getnames()
+
+
 @pytest.mark.parametrize("name", BUILT)
 def test_layout_is_the_catalogues_and_a_host_can_install_it(
     here: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -41,9 +50,9 @@ def test_layout_is_the_catalogues_and_a_host_can_install_it(
     archive, sums = (mirror.expand(entry[key], entry, "amd64") for key in ("file", "checksum_file"))
     assert names(folder) == sorted([".key", archive, "built.json", sums])
     assert f"{sha256((folder / archive).read_bytes())}  {archive}\n" in (folder / sums).read_text()
-    with tarfile.open(folder / archive) as bundle:
-        top = mirror.expand(entry["layout"]["folders"][0], entry, "amd64")
-        assert sorted(bundle.getnames()) == sorted(f"{top}/{path}" for path in entry["layout"]["files"])
+    top = "".join(mirror.expand(name, entry, "amd64") + "/" for name in entry["layout"]["folders"][:1])
+    inside = [top + mirror.expand(path, entry, "amd64") for path in entry["layout"]["files"]]
+    assert sorted(members(folder / archive)) == sorted(inside)
     assert json.loads((folder / "built.json").read_text()) == {
         "module": entry["go"]["module"],
         "version": entry["go"]["version"],
