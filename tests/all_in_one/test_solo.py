@@ -91,5 +91,6 @@ def test_unit_runs_in_its_sandbox(solo: Any, unit: str) -> None:
 
 def test_nobody_gets_in_without_a_certificate(solo: Any) -> None:
     done = solo.run("curl --silent --show-error --cacert /etc/nano/tls/ca.crt https://solo:9100/metrics")
-    assert done.rc != 0 and "certificate" in done.stderr
+    # The alert that says why may be lost when the server closes first: what counts is that nothing was told.
+    assert done.rc != 0 and done.stdout == "", done.stderr
     assert solo.run(f"{CURL} https://solo:9100/metrics").rc == 0
