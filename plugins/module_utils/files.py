@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.nano.ops.plugins.module_utils import pending
+
 
 class FilesError(Exception):
     """Why a file cannot be written, and what to do."""
@@ -19,9 +21,10 @@ class FilesError(Exception):
 class Change:
     """What has been changed, or would be."""
 
-    def __init__(self, check: bool) -> None:
-        """Begin with nothing; with `check`, only look."""
+    def __init__(self, check: bool, unit: str = "") -> None:
+        """Begin with nothing; with `check`, only look; `unit` is the one that reads the files."""
         self.check = check
+        self.unit = unit
         self.paths: list[str] = []
         self.diffs: list[dict[str, str]] = []
 
@@ -194,6 +197,8 @@ def write(entries: list[dict[str, Any]], change: Change) -> None:
         for entry in entries:
             if ready := stage(entry, change):
                 staged.append(ready)
+        if staged and change.unit and not change.check:
+            pending.mark(change.unit)
         while staged and not change.check:
             fresh, dest = staged.pop(0)
             os.replace(fresh, dest)

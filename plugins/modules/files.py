@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nano.ops.plugins.module_utils import pending
 from ansible_collections.nano.ops.plugins.module_utils.files import Change, FilesError, accounts, directory, link, write
 
 DOCUMENTATION = r"""
@@ -102,6 +103,12 @@ options:
         description: Whether it holds secrets. Its text is not shown in a diff.
         type: bool
         default: false
+  unit:
+    description:
+      - Unit that reads these files. When an earlier run wrote them and was cut off before it restarted or reloaded the
+        unit, this is a change again, so that the handler is called.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Tells what would change, and runs the checkers that are installed.
@@ -163,6 +170,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            "unit": {"type": "str", "default": ""},
             "groups": {"type": "list", "elements": "str", "default": []},
             "users": several(USER),
             "directories": several(DIRECTORY),
@@ -174,7 +182,7 @@ def main() -> None:
     params = dict(module.params)
     # The answer does not repeat the text of every file.
     module.params = {}
-    change = Change(module.check_mode)
+    change = Change(module.check_mode, params["unit"])
     try:
         accounts(params, change)
         for entry in params["directories"]:
@@ -183,6 +191,8 @@ def main() -> None:
             if entry["link"]:
                 link(entry, change)
         write([entry for entry in params["files"] if not entry["link"]], change)
+        if not change.paths and params["unit"] and pending.waits(params["unit"]):
+            change.paths.append(f"{params['unit']}, which an earlier run did not load again")
     except (FilesError, OSError) as error:
         module.fail_json(msg=str(error), changed=bool(change.paths) and not change.check)
     module.exit_json(changed=bool(change.paths), changed_paths=change.paths, diff=change.diffs)

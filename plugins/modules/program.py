@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nano.ops.plugins.module_utils import pending
 from ansible_collections.nano.ops.plugins.module_utils.archive import ArchiveError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
 from ansible_collections.nano.ops.plugins.module_utils.release import ReleaseError, locate
@@ -47,6 +48,10 @@ options:
     description: How many versions besides the current one are kept.
     type: int
     default: 1
+  unit:
+    description: Unit that runs the program, so that M(nano.ops.files) knows of a restart that a run owes it.
+    type: str
+    default: ""
   state:
     description: C(rolled_back) makes the previous version the current one again.
     type: str
@@ -104,6 +109,7 @@ def main() -> None:
             "checksum": {"type": "str", "default": ""},
             "root": {"type": "path", "default": "/opt/nano"},
             "keep": {"type": "int", "default": 1},
+            "unit": {"type": "str", "default": ""},
             "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
         },
         supports_check_mode=True,
@@ -122,6 +128,8 @@ def main() -> None:
                 wanted = locate(params["name"], version, platform.machine(), params["entry"], params["mirror"])
                 if not module.check_mode:
                     program.install(wanted, params["checksum"], params["keep"])
+                    if params["unit"]:
+                        pending.mark(params["unit"])
     except (ReleaseError, ArchiveError, OSError) as error:
         module.fail_json(msg=f"{params['name']} {version}: {error}")
     module.exit_json(

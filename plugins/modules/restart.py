@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nano.ops.plugins.module_utils import pending
 
 DOCUMENTATION = r"""
 module: restart
@@ -183,6 +184,7 @@ def main() -> None:
     started = time.monotonic()
     reason = bring_up(params)
     if not reason:
+        pending.clear(params["unit"])
         module.exit_json(changed=True, seconds=round(time.monotonic() - started, 2))
     words = last_words(params["unit"])
     cure = f"Look at `journalctl -u {params['unit']}` on the host."

@@ -8,9 +8,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from ansible_collections.nano.ops.plugins.module_utils import pending
 from ansible_collections.nano.ops.plugins.module_utils.files import Change, FilesError, directory, link, write
 from ansible_collections.nano.ops.plugins.modules.packages import missing
 
@@ -184,3 +186,38 @@ def test_role_writes_its_templates(tmp_path: Path) -> None:
     output = run("-vvv", "-e", "extra=" + SECRET)
     assert "changed c." in output
     assert SECRET not in output, "not even -vvv shows the text of a private file"
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A unit that has been running for a while; its file holds when it was started, in microseconds."""
+    started = tmp_path / "started"
+    started.write_text("1000")
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.parent.mkdir()
+    text = f"#!/bin/sh\nread -r t < {started}\necho ActiveState=active\necho ExecMainStartTimestampMonotonic=$t\n"
+    systemctl.write_text(text)
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{systemctl.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(pending, "PLACE", tmp_path / "run")
+    return started
+
+
+def test_files_that_a_cut_off_run_wrote_are_still_owed_to_their_unit(tmp_path: Path, unit: Path) -> None:
+    assert not pending.waits("web.service")
+    write([entry(tmp_path / "a", "new\n")], Change(check=False, unit="web.service"))
+    assert pending.waits("web.service")
+    unit.write_text(str(time.monotonic_ns() // 1000 + 1))
+    assert not pending.waits("web.service"), "it was started since"
+    unit.write_text("1000")
+    pending.clear("web.service")
+    assert not pending.waits("web.service"), "it was reloaded since"
+
+
+def test_nothing_is_owed_when_nothing_was_written(tmp_path: Path, unit: Path) -> None:
+    apply([entry(tmp_path / "a", "old\n")])
+    write([entry(tmp_path / "a", "old\n")], Change(check=False, unit="web.service"))
+    write([entry(tmp_path / "a", "new\n")], Change(check=True, unit="web.service"))
+    with pytest.raises(FilesError):
+        write([entry(tmp_path / "a", "new\n", validate="/bin/false %s")], Change(check=False, unit="web.service"))
+    assert not pending.waits("web.service")

@@ -122,3 +122,17 @@ def test_rotated_certificate_is_shown_by_the_processes_that_ran_before(
     assert streams == "streaming"
     done = lab.psql("db2", "db1", "SELECT 1")
     assert done["rc"] == 0, done["stderr"]
+
+
+def test_restart_that_a_cut_off_run_owes_is_made_up_for(lab: Lab, playbook: Callable[..., Run]) -> None:
+    """The run wrote the files and was killed before its handlers: it left this mark and nothing else to see."""
+    note = "import pathlib, time; p = pathlib.Path('/run/nano/pending/alertmanager.service'); "
+    note += "p.parent.mkdir(parents=True, exist_ok=True); p.write_text(str(time.monotonic_ns() // 1000))"
+    lab.host("ops1").run_expect([0], "python3 -c %s", note)
+    before = lab.main_pids("ops1")
+    again = ("site.yml", "--limit", "ops1", "--tags", "alertmanager")
+    run = playbook(*again)
+    assert run.rc == 0, run.output
+    assert moved(before, lab.main_pids("ops1")) == {"alertmanager"}
+    after = playbook(*again)
+    assert (after.rc, after.changed) == (0, []), after.output
