@@ -39,6 +39,9 @@ test: ready ## Prove it: lint, unit tests, then the whole lab
 unit: venv ## Run the unit tests alone
 	@$(RUN) pytest
 
+application: venv ## Check the application's types and run its tests
+	@$(VENV)/bin/python -m lab application
+
 down: venv ## Take the lab away again, and only that
 	@$(VENV)/bin/python -m lab down
 
@@ -59,4 +62,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit down clean bench check-upstream lint
+.PHONY: help venv ready up test unit application down clean bench check-upstream lint

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (
         ("up", "bring the lab up"),
         ("test", "test the lab"),
+        ("application", "test the application and its telemetry package"),
         ("down", "take the lab away"),
         ("clean", "take away what was made for it too"),
         ("bench", "measure how long the site's playbook takes"),
@@ -48,6 +49,8 @@ def run(options: argparse.Namespace) -> None:
         importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
     elif options.command in ("down", "clean"):
         getattr(importlib.import_module("lab.leave"), options.command)(cache_dir() / "mirror")
+    elif options.command == "application":
+        importlib.import_module("lab.proof").test_application(cache_dir() / "mirror")
     elif options.command == "test":
         importlib.import_module("lab.proof").test(cache_dir() / "mirror")
     else:

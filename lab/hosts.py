@@ -54,23 +54,21 @@ def environment(mirror: Path) -> dict[str, str]:
     return env
 
 
-def run(argv: list[str], env: dict[str, str], log: Path | None = None) -> str:
-    """Run a command in the project's root, show its output as it comes, and return it.
+def run(argv: list[str], env: dict[str, str], cwd: Path = ROOT) -> str:
+    """Run a command, by default in the project's root, show its output as it comes, and return it.
 
     Raises:
         LabError: it ended with another code than 0.
     """
     lines: list[str] = []
     with subprocess.Popen(
-        argv, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
             print(line, end="", flush=True)
     output = "".join(lines)
-    if log:
-        log.write_text(output, encoding="utf-8")
     if process.returncode:
         raise LabError(f"`{' '.join(argv[:4])}` ended with code {process.returncode}; the reason is in the lines above")
     return output

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lab import hosts
+from lab import hosts, workload
 from lab.hosts import STATE, LabError, step
 
 # Units whose main process must survive a second run.
@@ -89,6 +89,19 @@ def static(tally: Tally, env: dict[str, str]) -> None:
     tally.add_junit("unit", report)
 
 
+def application(tally: Tally, env: dict[str, str]) -> None:
+    """Check the application's types and run its tests, in an environment of its own."""
+    programs = workload.ensure()
+    for name in workload.PACKAGES:
+        folder, report = workload.WORKLOAD / name, STATE / f"{name}.xml"
+        step(f"{name}: types")
+        tally.add("lint", f"mypy {name}", attempt(hosts.run, [str(programs / "mypy")], env, folder)[0])
+        step(f"{name}: tests")
+        report.unlink(missing_ok=True)
+        attempt(hosts.run, [str(programs / "pytest"), f"--junitxml={report}"], env, folder)
+        tally.add_junit("application", report)
+
+
 def main_pids(scenario: str) -> dict[str, str]:
     """Return "host unit" to the main process of each unit that runs."""
     found = {}
@@ -132,6 +145,21 @@ def site(tally: Tally, env: dict[str, str], scenario: str) -> None:
     report.unlink(missing_ok=True)
     attempt(hosts.molecule, env, scenario, "verify")
     tally.add_junit("verify", report)
+
+
+def test_application(mirror: Path) -> None:
+    """Prove the application alone; it needs no hosts.
+
+    Raises:
+        LabError: something failed; the closing lines name it.
+    """
+    tally = Tally()
+    env = hosts.environment(mirror)
+    STATE.mkdir(exist_ok=True, mode=0o700)
+    application(tally, env)
+    print(f"\n{tally.line()}", flush=True)
+    if tally.failed:
+        raise LabError("failed:\n  " + "\n  ".join(tally.failed))
 
 
 def test(mirror: Path) -> None:

@@ -32,6 +32,7 @@ import (
 	"go.opentelemetry.io/collector/processor/memorylimiterprocessor"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 // Set by the linker.
@@ -73,6 +74,8 @@ func components() (otelcol.Factories, error) {
 	); err != nil {
 		return made, err
 	}
+	// Its own logs and metrics; without it no configuration is accepted.
+	made.Telemetry = otelconftelemetry.NewFactory()
 	made.Connectors, err = otelcol.MakeFactoryMap[connector.Factory](
 		spanmetricsconnector.NewFactory(),
 	)

@@ -1,0 +1,1 @@
+"""The migrations: each leaves the code before it working."""

@@ -1,0 +1,1 @@
+"""What people can ask of the service, a file per subject."""
