@@ -6,15 +6,16 @@ import re
 import subprocess
 from pathlib import Path
 
-# What Debian's own installer writes, for a machine whose sources name no Debian mirror.
-MIRROR = "http://deb.debian.org/debian"
-SECURITY = "http://deb.debian.org/debian-security"
+from lab.common import LabError
 
 
 def machine_mirrors(apt: Path = Path("/etc/apt")) -> tuple[str, str]:
     """Return the URIs of the machine's own Debian mirror and of its security mirror.
 
     Only the files that Debian itself writes are read: others may name the same suite on a vendor's server.
+
+    Raises:
+        LabError: they name no Debian mirror.
     """
     found: list[tuple[str, list[str]]] = []
     one_line = apt / "sources.list"
@@ -28,7 +29,7 @@ def machine_mirrors(apt: Path = Path("/etc/apt")) -> tuple[str, str]:
             fields = dict(re.findall(r"^([\w-]+):[ \t]*(.*)$", stanza, re.M))
             if fields.get("Enabled", "yes") == "yes" and "deb" in fields.get("Types", "").split():
                 found += [(uri, fields.get("Suites", "").split()) for uri in fields.get("URIs", "").split()]
-    main, security = MIRROR, SECURITY
+    main = security = ""
     for uri, suites in reversed(found):
         # An Ubuntu mirror has no Debian suite, and media aren't reachable from inside a host.
         if not re.match(r"https?://", uri) or "ubuntu" in uri:
@@ -37,7 +38,13 @@ def machine_mirrors(apt: Path = Path("/etc/apt")) -> tuple[str, str]:
             security = uri.rstrip("/")
         elif any("-" not in suite for suite in suites):
             main = uri.rstrip("/")
-    return main, security
+    if not main:
+        raise LabError(
+            f"{one_line} and {stanzas} name no Debian mirror that the hosts could be made from: the lab needs a Debian "
+            "machine, or a line such as `deb https://YOUR.MIRROR/debian trixie main` there"
+        )
+    # Where a mirror has both, they lie side by side.
+    return main, security or f"{main}-security"
 
 
 def proxy_settings() -> str:

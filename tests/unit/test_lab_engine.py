@@ -88,12 +88,12 @@ def test_engine_elsewhere_is_never_replaced(path: Path, tmp_path: Path, monkeypa
 
 
 def test_no_network(path: Path) -> None:
-    program(path, "apt-get", "#!/bin/sh\necho \"Could not resolve 'deb.debian.org'\" >&2\nexit 100\n")
+    program(path, "apt-get", "#!/bin/sh\necho \"Could not resolve 'mirror.example.com'\" >&2\nexit 100\n")
     with pytest.raises(LabError) as error:
         engine.ensure()
     text = str(error.value)
     assert "`apt-get -qq update` failed with code 100; is there a network" in text
-    assert "Could not resolve 'deb.debian.org'" in text
+    assert "Could not resolve 'mirror.example.com'" in text
 
 
 def test_no_engine_and_no_way_to_install_one(path: Path) -> None:

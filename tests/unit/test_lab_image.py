@@ -193,8 +193,14 @@ Suites: trixie-security
         "deb file:/srv/debian trixie main",
     ],
 )
-def test_machine_without_a_debian_mirror_takes_debians_own(tmp_path: Path, line: str) -> None:
-    assert apt(tmp_path, f"{line}\n") == (sources.MIRROR, sources.SECURITY)
+def test_machine_without_a_debian_mirror_is_told_what_is_missing(tmp_path: Path, line: str) -> None:
+    with pytest.raises(LabError, match=r"sources\.list .*name no Debian mirror .*needs a Debian machine"):
+        apt(tmp_path, f"{line}\n")
+
+
+def test_security_mirror_lies_beside_the_other_unless_it_is_named(tmp_path: Path) -> None:
+    text = "deb https://mirror.example.com/debian trixie main\n"
+    assert apt(tmp_path, text)[1] == "https://mirror.example.com/debian-security"
 
 
 def test_proxy_of_the_machine_is_passed_on(path: Path) -> None:
