@@ -18,7 +18,8 @@ from lab.hosts import STATE, LabError, step
 # Units whose main process must survive a second run.
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
-    "prometheus-blackbox-exporter redis-server postgresql@15-main postgresql@17-main nano-heartbeat"
+    "prometheus-blackbox-exporter redis-server postgresql@15-main postgresql@17-main nano-heartbeat "
+    "loki jaeger otel_collector"
 ).split()
 LINTERS = {
     "ruff check": ["ruff", "check", "."],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ positional: _input, hostvars, groups, host
 options:
   _input:
     description: >-
-      Dict of name to C({port, proto, to, from}); C(proto) is tcp (the default) or udp, C(to) and C(from) are lists of
-      inventory groups.
+      Dict of name to C({port, proto, to, from, networks}); C(proto) is tcp (the default) or udp, C(to) and C(from) are
+      lists of inventory groups, C(networks) a list of CIDR that may connect as well (IPv4 ones count).
     type: dict
     required: true
   hostvars:
@@ -45,10 +46,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: List of C({comment, port, proto, sources}), sorted by port; C(sources) are sorted IPv4 addresses.
+  description: List of C({comment, port, proto, sources}), sorted by port; C(sources) are IPv4 addresses and networks.
   type: list
   elements: dict
 """
+
+
+def collapsed(networks: list[str]) -> list[str]:
+    """Return IPv4 addresses and networks, sorted, without those that another one holds."""
+    found = {ipaddress.IPv4Network(network, strict=False) for network in networks}
+    widest = [each for each in found if not any(each != other and each.subnet_of(other) for other in found)]
+    return sorted(str(network).removesuffix("/32") for network in widest)
 
 
 def firewall_rules(
@@ -70,8 +78,10 @@ def firewall_rules(
         if host not in topology.members(entry["to"], groups):
             continue
         others = [other for other in topology.members(entry["from"], groups) if other != host]
-        if others:
-            sources = sorted({topology.address(other, hostvars) for other in others})
+        # Joined where one holds another: nftables refuses overlapping elements.
+        wanted = [*(topology.address(other, hostvars) for other in others), *entry.get("networks", [])]
+        sources = collapsed([network for network in wanted if ":" not in network])
+        if sources:
             rules.append({"comment": name, "port": port, "proto": proto, "sources": sources})
     return sorted(rules, key=lambda rule: (rule["port"], rule["comment"]))
 

@@ -10,16 +10,18 @@ from typing import Any
 
 # The roles that site.yml gives to the members of a group.
 ROLES_OF_GROUPS = {
-    "all": ("host", "node_exporter"),
+    "all": ("host", "node_exporter", "otel_collector"),
     "postgresql": ("postgresql", "postgres_exporter"),
     "redis": ("redis", "redis_exporter"),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
     "blackbox_exporter": ("blackbox_exporter",),
+    "loki": ("loki",),
+    "jaeger": ("jaeger",),
 }
 ROLE_NAMES = frozenset(role for roles in ROLES_OF_GROUPS.values() for role in roles)
 # Facts about a host, set in the inventory beside it; a role's specification may leave them to its own logic.
-HOST_VARIABLES = frozenset({"postgresql_role", "postgresql_attach"})
+HOST_VARIABLES = frozenset({"postgresql_role", "postgresql_attach", "nano_api_role"})
 SECRET = re.compile(r"_(password|passphrase|secret|token)$")
 TRUE, FALSE = {"true", "yes", "on", "1", "y", "t"}, {"false", "no", "off", "0", "n", "f"}
 KINDS: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Mapping}

@@ -125,7 +125,7 @@ def test_table_of_ports_is_the_firewalls() -> None:
     shown = {
         name: {"port": int(port), "to": to.split(", "), "from": users.split(", ")} for port, name, to, users in rows
     }
-    assert shown == ports()
+    assert shown == {name: {key: entry[key] for key in ("port", "to", "from")} for name, entry in ports().items()}
     assert [int(row[0]) for row in rows] == sorted(int(row[0]) for row in rows)
 
 

@@ -41,6 +41,18 @@ def test_port_that_nobody_else_uses_gets_no_rule() -> None:
     assert firewall_rules(PORTS, HOSTS, GROUPS, "ops1") == []
 
 
+def test_networks_are_open_beside_the_groups_and_never_overlap() -> None:
+    """nftables refuses a set in which one element holds another."""
+    entry = {"port": 443, "to": ["postgresql"], "from": ["all"]}
+    for networks, sources in (
+        (["0.0.0.0/0", "::/0"], ["0.0.0.0/0"]),
+        (["10.0.0.0/24", "192.0.2.7"], ["10.0.0.0/24", "192.0.2.7"]),
+        ([], ["10.0.0.1", "10.0.0.3"]),
+    ):
+        rules = firewall_rules({"web": {**entry, "networks": networks}}, HOSTS, GROUPS, "db1")
+        assert [rule["sources"] for rule in rules] == [sources]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

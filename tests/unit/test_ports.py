@@ -21,7 +21,11 @@ def variables(role: str, name: str) -> dict[str, dict[str, Any]]:
 
 
 JOBS = variables("prometheus", "__prometheus_jobs")
-PORTS = variables("host", "__host_ports")
+# Without the networks of people and customers: what hosts may do shows without them.
+PORTS = {
+    name: {key: value for key, value in entry.items() if key != "networks"}
+    for name, entry in variables("host", "__host_ports").items()
+}
 
 
 class Inventory:

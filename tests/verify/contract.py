@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Service:
-    """A program that listens: its port, its unit, the group it runs on and the groups that may connect to it."""
+    """A program that listens: its port, its unit, the group it runs on and the groups that may connect to it.
+
+    `page` is what it is asked for to see whether it serves, and `served` how its answer begins.
+    """
 
     port: int
     unit: str
     group: str
     users: tuple[str, ...]
     protocol: str = "https"
+    page: str = "/metrics"
+    served: str = "HTTP/1.1 200 OK"
 
 
 PROBERS = ("prometheus", "blackbox_exporter")
@@ -22,10 +27,25 @@ SERVICES = {
     "postgres_exporter": Service(9187, "prometheus-postgres-exporter", "postgresql", PROBERS),
     "redis_exporter": Service(9121, "prometheus-redis-exporter", "redis", PROBERS),
     "blackbox_exporter": Service(9115, "prometheus-blackbox-exporter", "blackbox_exporter", PROBERS),
-    "prometheus": Service(9090, "prometheus", "prometheus", PROBERS),
-    "alertmanager": Service(9093, "alertmanager", "alertmanager", (*PROBERS, "alertmanager")),
-    "postgresql": Service(
-        5432, "postgresql@17-main", "postgresql", ("postgresql", "nano_api", "blackbox_exporter"), "postgresql"
+    "prometheus": Service(9090, "prometheus", "prometheus", ("all",)),
+    "alertmanager": Service(9093, "alertmanager", "alertmanager", (*PROBERS, "alertmanager", "grafana", "nginx")),
+    "loki": Service(3100, "loki", "loki", ("all",)),
+    "jaeger": Service(9464, "jaeger", "jaeger", PROBERS),
+    "jaeger_query": Service(16686, "jaeger", "jaeger", (*PROBERS, "jaeger", "grafana", "nginx"), page="/"),
+    "jaeger_otlp_http": Service(
+        4318, "jaeger", "jaeger", ("all",), page="/v1/traces", served="HTTP/1.1 405 Method Not Allowed"
     ),
-    "redis": Service(6379, "redis-server", "redis", ("redis", "nano_api", "blackbox_exporter"), "redis"),
+    "jaeger_otlp_grpc": Service(4317, "jaeger", "jaeger", ("all",), "grpc", served=""),
+    "postgresql": Service(
+        5432,
+        "postgresql@17-main",
+        "postgresql",
+        ("postgresql", "nano_api", "blackbox_exporter"),
+        "postgresql",
+        served="SCRAM-SHA-256",
+    ),
+    # Redis goes on to ask for the password.
+    "redis": Service(
+        6379, "redis-server", "redis", ("redis", "nano_api", "blackbox_exporter"), "redis", served="-NOAUTH"
+    ),
 }

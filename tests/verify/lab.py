@@ -210,14 +210,14 @@ class Lab:
 
     def says(self, service: str, host: str) -> str:
         """Return what a service answers to its host's certificate, "" if it does not answer."""
-        port, protocol = SERVICES[service].port, SERVICES[service].protocol
-        place = {"service": service, "host": host, "port": port, "protocol": protocol}
+        known = SERVICES[service]
+        place = {"service": service, "host": host, "port": known.port, "protocol": known.protocol, "page": known.page}
         found = self.remote(host, "probe", identities=[{"name": "host", "own": True}], places=[place])
         return str(found[0]["answer"])
 
     def main_pids(self, host: str) -> dict[str, int]:
         """Return unit to main process of each of our units that runs on a host."""
-        units = [*(service.unit for service in SERVICES.values()), "nano-heartbeat"]
+        units = [*(service.unit for service in SERVICES.values()), "nano-heartbeat", "otel_collector"]
         found = self.host(host).run(f"systemctl show {' '.join(units)} --property=Id,MainPID").stdout
         pids = {}
         for block in found.split("\n\n"):

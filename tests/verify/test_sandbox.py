@@ -11,7 +11,7 @@ from tests.verify.lab import Lab
 
 MOST_EXPOSED = 2.0
 UNITS = {service.unit: service.group for service in SERVICES.values()}
-UNITS |= {"nano-heartbeat": "postgresql", "nano-firewall": "all"}
+UNITS |= {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -19,6 +19,8 @@ EXPORTED = {
     "blackbox_exporter": "blackbox_exporter",
     "prometheus": "prometheus",
     "alertmanager": "alertmanager",
+    "loki": "loki",
+    "jaeger": "jaeger",
 }
 PROBES = {
     "blackbox_host_tls": ("all", "host"),

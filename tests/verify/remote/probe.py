@@ -14,7 +14,9 @@ import tempfile
 
 CA = "/etc/nano/tls/ca.crt"
 REQUESTS = {
-    "https": b"GET /metrics HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n",
+    "https": b"GET %(page)s HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n",
+    # The preface of HTTP/2 with empty settings; a server answers with its own.
+    "grpc": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5),
     "redis": b"PING\r\n",
     # Protocol 3.0: length, version, then names and values.
     "postgresql": struct.pack("!ii", 33, 196608) + b"user\0nano\0database\0nano\0\0",
@@ -22,8 +24,11 @@ REQUESTS = {
 values = json.loads(sys.stdin.readline())
 
 
-def context(identity, folder):
+def context(identity, folder, protocol):
     made = ssl.create_default_context(cafile=CA)
+    if protocol == "grpc":
+        # It turns everybody away who does not name HTTP/2 in the handshake.
+        made.set_alpn_protocols(["h2"])
     if identity.get("maximum"):
         made.maximum_version = ssl.TLSVersion[identity["maximum"]]
     if identity.get("pem"):
@@ -38,9 +43,10 @@ def context(identity, folder):
 
 
 def converse(tls, place, protocol, listen_first):
+    request = REQUESTS[protocol].replace(b"%(page)s", place.get("page", "/metrics").encode())
     with socket.create_connection((place["host"], place["port"]), timeout=10) as plain:
         if tls is None:
-            plain.sendall(REQUESTS[protocol])
+            plain.sendall(request)
             return plain.recv(200)
         if protocol == "postgresql":
             plain.sendall(struct.pack("!ii", 8, 80877103))
@@ -48,13 +54,13 @@ def converse(tls, place, protocol, listen_first):
         with tls.wrap_socket(plain, server_hostname=place["host"]) as secure:
             if listen_first:
                 return secure.recv(200)
-            secure.sendall(REQUESTS[protocol])
+            secure.sendall(request)
             return secure.recv(200)
 
 
 def ask(work):
     identity, tls, place = work
-    tls = None if identity.get("plain") else tls
+    tls = None if identity.get("plain") else tls[place["protocol"]]
     try:
         try:
             answer = converse(tls, place, place["protocol"], False)
@@ -70,7 +76,10 @@ def ask(work):
 with tempfile.TemporaryDirectory() as folder:
     works = [
         (identity, tls, place)
-        for identity, tls in [(identity, context(identity, folder)) for identity in values["identities"]]
+        for identity, tls in [
+            (identity, {name: context(identity, folder, name) for name in REQUESTS})
+            for identity in values["identities"]
+        ]
         for place in values["places"]
     ]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
