@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.nano.ops.plugins.plugin_utils import inventory_check
+from ansible.template import trust_as_template
+from ansible_collections.nano.ops.plugins.plugin_utils import inventory_check, role_checks
 from ansible_collections.nano.ops.plugins.plugin_utils.inventory import SECRET, Inventory, Unresolved, relevant
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -39,7 +41,9 @@ class ActionModule(ActionBase):
         specs = read_specs(ROLES)
         groups = {name: list(members) for name, members in variables["groups"].items()}
         hosts = {name: self._resolve(name, variables["hostvars"], specs) for name in groups["all"]}
-        found = inventory_check.problems(Inventory(hosts, groups, specs))
+        evaluate = partial(self._evaluate, variables["hostvars"])
+        more = list(role_checks.problems(role_checks.rooms(ROLES), groups, evaluate))
+        found = inventory_check.problems(Inventory(hosts, groups, specs), more)
         if found:
             count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
             lines = "\n".join(f"  {line}" for line in found)
@@ -63,3 +67,23 @@ class ActionModule(ActionBase):
                     value = Unresolved("" if "ansible_facts" in f"{value} {reason}" else told)
             resolved[name] = value
         return resolved
+
+    def _evaluate(self, hostvars: Any, host: str, role: str, room: role_checks.Room) -> list[Mapping[str, Any]] | None:
+        """Return the checks of a role on a host, None where one of its values cannot be computed."""
+        own = {**trusted(room.defaults), **hostvars.raw_get(host), **trusted(room.internals), "hostvars": hostvars}
+        templar = self._templar.copy_with_new_env(available_variables=own)
+        try:
+            found: list[Mapping[str, Any]] = templar.template(own[f"__{role}_checks"])
+        except AnsibleError:
+            # A variable that is missing or refers to nothing is told by the checks of the inventory itself.
+            return None
+        return found
+
+
+def trusted(value: Any) -> Any:
+    """Return data of the collection's own files with its texts marked as templates."""
+    if isinstance(value, Mapping):
+        return {key: trusted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [trusted(each) for each in value]
+    return trust_as_template(value) if isinstance(value, str) else value

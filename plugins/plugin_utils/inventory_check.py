@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from ansible_collections.nano.ops.plugins.plugin_utils.inventory import (
@@ -180,14 +181,18 @@ CHECKS = (
 )
 
 
-def problems(inventory: Inventory) -> list[str]:
-    """Run all checks; what is wrong in the same way on several hosts becomes one line."""
+def problems(inventory: Inventory, more: Iterable[Problem] = ()) -> list[str]:
+    """Run all checks; what is wrong in the same way on several hosts becomes one line.
+
+    Args:
+        inventory: what is checked.
+        more: what was found wrong elsewhere.
+    """
     places: dict[str, list[str]] = {}
-    for check in CHECKS:
-        for problem in check(inventory):
-            where = places.setdefault(problem.text, [])
-            if problem.where not in where:
-                where.append(problem.where)
+    for problem in chain(*(check(inventory) for check in CHECKS), more):
+        where = places.setdefault(problem.text, [])
+        if problem.where not in where:
+            where.append(problem.where)
     return [f"{place(where, inventory.groups)}: {text}" for text, where in places.items()]
 
 

@@ -72,6 +72,14 @@ VARIABLES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"alertmanager_route": {"receiver": "nobody"}},
         ("ops1: alertmanager_route: there is no receiver nobody; use one of: team",),
     ),
+    "share of more than all": (
+        {"jaeger_sampling_percentage": 300},
+        ("ops1: jaeger_sampling_percentage is 300, but a share is from 0 to 100",),
+    ),
+    "S3 without its keys": (
+        {"loki_s3_bucket": "logs"},
+        ("ops1: loki_s3_bucket needs loki_s3_access_key and loki_s3_secret",),
+    ),
     "two at once": (
         {"redis_maxmemroy": "1gb", "host_certificate_days": "a year"},
         ("2 problems in the inventory", "did you mean redis_maxmemory?", "host_certificate_days: is not of type int"),
@@ -109,12 +117,20 @@ def same_address(tree: Tree) -> None:
     tree["site_b"]["hosts"]["app2"]["ansible_host"] = tree["site_a"]["hosts"]["app1"]["ansible_host"]
 
 
+def two_of_loki(tree: Tree) -> None:
+    tree["loki"]["hosts"]["store1"] = None
+
+
 PLACES: dict[str, tuple[Callable[[Tree], None], tuple[str, ...]]] = {
     "two primaries": (second_primary, ("db1 and db2 are all primary; leave one and make the others standby",)),
     "standbys without a primary": (no_primary, ("postgresql_role: no host is primary; set it to primary on one",)),
     "host in no site": (no_site, ("lost: site: the host is in no group site_*; put it into exactly one",)),
     "host in two sites": (two_sites, ("store1: site: the host is in site_a and site_b; put it into exactly one",)),
     "unknown site": (misspelt_site, ("group site_B2: name: not of a-z, 0-9 and _; rename the group",)),
+    "two of Loki on their own disks": (
+        two_of_loki,
+        ("group loki: Group loki has 2 members but loki_s3_bucket is empty", "leave one host in the group"),
+    ),
     "two hosts at one address": (same_address, ("172.30.77.21 is the address of", "give each host its own")),
 }
 
