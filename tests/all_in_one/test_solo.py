@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import testinfra
 
 CURL = "curl --silent --show-error --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt"
 CURL += " --key /etc/nano/tls/host.key"
-# What the platform scrapes and probes on one host: six exporters and servers, three probes.
+# What the platform scrapes and probes on one host: exporters and servers, and three probes.
 JOBS = {
     "node_exporter",
     "postgres_exporter",
@@ -20,13 +21,15 @@ JOBS = {
     "blackbox_exporter",
     "prometheus",
     "alertmanager",
+    "loki",
+    "jaeger",
     "blackbox_host_tls",
     "blackbox_redis_tls",
     "blackbox_postgresql_tcp",
 }
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
-    "prometheus-blackbox-exporter redis-server postgresql@15-main nano-heartbeat"
+    "prometheus-blackbox-exporter redis-server postgresql@15-main nano-heartbeat loki jaeger otel_collector"
 ).split()
 
 
@@ -54,6 +57,18 @@ def wait_for(solo: Any, expression: str, seconds: float = 90.0) -> list[dict[str
 
 def test_it_is_debian_12(solo: Any) -> None:
     assert solo.system_info.release.split(".")[0] == "12"
+
+
+def test_its_journal_is_in_its_own_loki(solo: Any) -> None:
+    key = secrets.token_hex(8)
+    solo.run_expect([0], "echo %s | systemd-cat --identifier=verify", key)
+    command = f"{CURL} --get https://solo:3100/loki/api/v1/query_range --data-urlencode %s"
+    deadline = time.monotonic() + 60
+    while not (found := json.loads(solo.check_output(command, f'query={{host="solo"}} |= "{key}"'))["data"]["result"]):
+        assert time.monotonic() < deadline, "the line is not in Loki after 60 s"
+        time.sleep(1)
+    labels = found[0]["stream"]
+    assert (labels["site"], labels["level"]) == ("site_a", "info")
 
 
 def test_every_target_is_up(solo: Any) -> None:
