@@ -26,7 +26,7 @@ from lab.common import ROOT, LabError, cache_dir, check_disk, collection, lock, 
 from lab.go import compile_packages, toolchain
 
 # What the roles of a run install from releases; the others come from Debian's packages.
-NEEDED = ("node_exporter", "prometheus", "alertmanager", "loki", "jaeger", "otelcol_contrib", "minio")
+NEEDED = ("node_exporter", "prometheus", "alertmanager", "loki", "jaeger", "otelcol_contrib", "minio", "nginx_exporter")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 DOWNLOAD_TIMEOUT_S = 10
 BUILD_DISK_GB = 6.0

@@ -19,7 +19,7 @@ from lab.hosts import STATE, LabError, step
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
     "prometheus-blackbox-exporter redis-server postgresql@15-main postgresql@17-main nano-heartbeat "
-    "loki jaeger otel_collector"
+    "loki jaeger otel_collector minio nano_api nginx prometheus-nginx-exporter"
 ).split()
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
@@ -90,9 +90,10 @@ def static(tally: Tally, env: dict[str, str]) -> None:
     tally.add_junit("unit", report)
 
 
-def application(tally: Tally, env: dict[str, str]) -> None:
+def application(tally: Tally, env: dict[str, str], mirror: Path) -> None:
     """Check the application's types and run its tests, in an environment of its own."""
     programs = workload.ensure()
+    env = env | workload.programs(mirror)
     for name in workload.PACKAGES:
         folder, report = workload.WORKLOAD / name, STATE / f"{name}.xml"
         step(f"{name}: types")
@@ -157,7 +158,7 @@ def test_application(mirror: Path) -> None:
     tally = Tally()
     env = hosts.environment(mirror)
     STATE.mkdir(exist_ok=True, mode=0o700)
-    application(tally, env)
+    application(tally, env, mirror)
     print(f"\n{tally.line()}", flush=True)
     if tally.failed:
         raise LabError("failed:\n  " + "\n  ".join(tally.failed))
@@ -174,6 +175,7 @@ def test(mirror: Path) -> None:
     hosts.prepare_state(env)
     try:
         static(tally, env)
+        application(tally, env, mirror)
         if os.environ.get("NANO_TEST_ONLY") != "static":
             for scenario in hosts.NETWORKS:
                 site(tally, env, scenario)

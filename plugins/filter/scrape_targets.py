@@ -14,6 +14,7 @@ version_added: 0.1.0
 author: nano.ops contributors
 description:
   - Every target carries C(instance) (inventory name), C(site), C(env) and C(service).
+  - A member whose variable C(<group>_role) is C(cold) waits for a failover and is left out.
   - A job with C(probe) is asked of each blackbox exporter instead of the host itself.
 positional: _input, hostvars, groups
 options:
@@ -56,6 +57,8 @@ def scrape_targets(
     for job, entry in jobs.items():
         configs = []
         for host in topology.members([entry["group"]], groups):
+            if not topology.serves(host, entry["group"], hostvars):
+                continue
             target = f"{topology.address(host, hostvars)}:{entry['port']}"
             labels = {
                 "instance": host,

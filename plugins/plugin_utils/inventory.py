@@ -18,10 +18,13 @@ ROLES_OF_GROUPS = {
     "blackbox_exporter": ("blackbox_exporter",),
     "loki": ("loki",),
     "jaeger": ("jaeger",),
+    "minio": ("minio",),
+    "nano_api": ("nano_api",),
+    "nginx": ("nginx", "nginx_exporter"),
 }
 ROLE_NAMES = frozenset(role for roles in ROLES_OF_GROUPS.values() for role in roles)
 # Facts about a host, set in the inventory beside it; a role's specification may leave them to its own logic.
-HOST_VARIABLES = frozenset({"postgresql_role", "postgresql_attach", "nano_api_role"})
+HOST_VARIABLES = frozenset({"postgresql_role", "postgresql_attach"})
 SECRET = re.compile(r"_(password|passphrase|secret|token)$")
 TRUE, FALSE = {"true", "yes", "on", "1", "y", "t"}, {"false", "no", "off", "0", "n", "f"}
 KINDS: dict[str, type | tuple[type, ...]] = {"list": (list, tuple), "dict": Mapping}

@@ -32,3 +32,8 @@ def site(host: str, groups: Mapping[str, list[str]]) -> str:
 def members(names: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
     """Return the hosts of several groups, sorted; a group that the inventory lacks has none."""
     return sorted({host for name in names for host in groups.get(name, [])})
+
+
+def serves(host: str, group: str, hostvars: Mapping[str, Any]) -> bool:
+    """Return whether a member of a group serves; a cold one waits for a failover."""
+    return bool(hostvars[host].get(f"{group}_role") != "cold")

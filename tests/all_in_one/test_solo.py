@@ -23,13 +23,16 @@ JOBS = {
     "alertmanager",
     "loki",
     "jaeger",
+    "nano_api",
+    "nginx_exporter",
     "blackbox_host_tls",
     "blackbox_redis_tls",
     "blackbox_postgresql_tcp",
 }
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
-    "prometheus-blackbox-exporter redis-server postgresql@15-main nano-heartbeat loki jaeger otel_collector"
+    "prometheus-blackbox-exporter redis-server postgresql@15-main nano-heartbeat loki jaeger otel_collector "
+    "minio nano_api nginx prometheus-nginx-exporter"
 ).split()
 
 

@@ -75,6 +75,7 @@ def no_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPa
     monkeypatch.setenv("NANO_TEST_ONLY", "static")
     monkeypatch.setattr(proof.hosts, "environment", lambda mirror: {})
     monkeypatch.setattr(proof.hosts, "prepare_state", lambda env: None)
+    monkeypatch.setattr(proof, "application", lambda tally, env, mirror: tally.add("application", "its tests", True))
     return monkeypatch
 
 
@@ -92,7 +93,7 @@ def test_failing_linter_fails_the_proof(
     with pytest.raises(LabError, match=r"failed:\n  lint: mypy\n  unit: two"):
         proof.test(tmp_path)
     count = len(proof.LINTERS) - 1
-    assert f"tests: {count + 1} passed (lint {count}, unit 1), 2 failed" in capsys.readouterr().out
+    assert f"tests: {count + 2} passed (lint {count}, unit 1, application 1), 2 failed" in capsys.readouterr().out
 
 
 def test_old_report_is_not_counted_again(no_hosts: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ class Service:
     protocol: str = "https"
     page: str = "/metrics"
     served: str = "HTTP/1.1 200 OK"
+    # Whether it serves certificates of the platform alone; the others ask for a signature or a password.
+    mutual: bool = True
 
 
 PROBERS = ("prometheus", "blackbox_exporter")
@@ -29,9 +31,22 @@ SERVICES = {
     "blackbox_exporter": Service(9115, "prometheus-blackbox-exporter", "blackbox_exporter", PROBERS),
     "prometheus": Service(9090, "prometheus", "prometheus", ("all",)),
     "alertmanager": Service(9093, "alertmanager", "alertmanager", (*PROBERS, "alertmanager", "grafana", "nginx")),
+    "minio": Service(
+        9000,
+        "minio",
+        "minio",
+        (*PROBERS, "minio", "nano_api", "postgresql"),
+        page="/minio/health/live",
+        mutual=False,
+    ),
+    "nano_api": Service(8000, "nano_api", "nano_api", ("nginx", "blackbox_exporter"), page="/health/live"),
+    "nano_api_metrics": Service(9180, "nano_api", "nano_api", PROBERS, served="HTTP/1.0 200 OK"),
+    "nginx_exporter": Service(9113, "prometheus-nginx-exporter", "nginx", PROBERS),
+    # Figures are not for everybody.
+    "nginx": Service(443, "nginx", "nginx", ("all",), served="HTTP/1.1 404 Not Found", mutual=False),
     "loki": Service(3100, "loki", "loki", ("all",)),
     "jaeger": Service(9464, "jaeger", "jaeger", PROBERS),
-    "jaeger_query": Service(16686, "jaeger", "jaeger", (*PROBERS, "jaeger", "grafana", "nginx"), page="/"),
+    "jaeger_query": Service(16686, "jaeger", "jaeger", (*PROBERS, "jaeger", "grafana", "nginx"), page="/jaeger/"),
     "jaeger_otlp_http": Service(
         4318, "jaeger", "jaeger", ("all",), page="/v1/traces", served="HTTP/1.1 405 Method Not Allowed"
     ),

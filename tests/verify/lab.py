@@ -50,6 +50,11 @@ class Lab:
         """Return the members of a group, sorted; `all` has every host."""
         return self.names if name == "all" else sorted(self.inventory.get(name, {}).get("hosts", []))
 
+    def serving(self, service: str) -> list[str]:
+        """Return the hosts that a service runs on; a cold one waits for a failover."""
+        group = SERVICES[service].group
+        return [host for host in self.group(group) if self.hostvars[host].get(f"{group}_role") != "cold"]
+
     def site(self, host: str) -> str:
         """Return the site of a host."""
         return next(name for name in self.inventory if name.startswith("site_") and host in self.group(name))

@@ -37,7 +37,7 @@ EDITS = [
 
 def base_path(lab: Lab) -> str:
     """Return the path that the pages are under."""
-    return str(lab.hostvars[HOST].get("jaeger_base_path", ""))
+    return str(lab.hostvars[HOST].get("jaeger_base_path", "/jaeger"))
 
 
 def send(lab: Lab, *spans: Span) -> str:
@@ -98,7 +98,9 @@ def test_figures_of_an_operation_reach_prometheus(
     service = shop[1]
     query = f'traces_span_metrics_calls_total{{service_name="{service}", span_name="GET /nanos/{{id}}"}} == 1'
     assert len(eventually(lambda: lab.promql(query), 60, "no figures of the operation")) == 1
-    buckets = lab.promql(f'traces_span_metrics_duration_milliseconds_bucket{{service_name="{service}", le="25"}}')
+    buckets = lab.promql(
+        f'traces_span_metrics_duration_milliseconds_bucket{{service_name="{service}", le=~"25([.]0)?"}}'
+    )
     assert [bucket["value"] for bucket in buckets] == [1]
 
 

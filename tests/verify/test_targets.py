@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.verify.contract import SERVICES
 from tests.verify.lab import Lab
 
 EXPORTED = {
@@ -21,6 +20,8 @@ EXPORTED = {
     "alertmanager": "alertmanager",
     "loki": "loki",
     "jaeger": "jaeger",
+    "nano_api": "nano_api",
+    "nginx_exporter": "nginx",
 }
 PROBES = {
     "blackbox_host_tls": ("all", "host"),
@@ -42,6 +43,7 @@ FIGURES = [
     ("pg_exporter_last_scrape_error", 0, 0, "postgresql"),
     ("pg_replication_lag_seconds", 0, 60, "postgresql"),
     ("sum by (instance) (pg_stat_statements_calls_total)", 1, 1e12, "postgresql"),
+    ("nginx_up", 1, 1, "nginx"),
     ("redis_up", 1, 1, "redis"),
     ("redis_memory_max_bytes", 64 * 1024**2, 64 * 1024**2, "redis"),
     ("redis_memory_used_bytes", 1e5, 64 * 1024**2, "redis"),
@@ -61,9 +63,11 @@ def labels(lab: Lab, job: str, host: str, service: str) -> dict[str, str]:
 
 def expected(lab: Lab) -> dict[str, list[dict[str, str]]]:
     """Return job to the labels of its targets."""
-    jobs = {job: (SERVICES[job].group, service) for job, service in EXPORTED.items()} | PROBES
+    exported = {job: (lab.serving(job), service) for job, service in EXPORTED.items()}
+    probed = {job: (lab.group(group), service) for job, (group, service) in PROBES.items()}
     return {
-        job: [labels(lab, job, host, service) for host in lab.group(group)] for job, (group, service) in jobs.items()
+        job: [labels(lab, job, host, service) for host in hosts]
+        for job, (hosts, service) in (exported | probed).items()
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from . import machine
+from . import machine, programs
 from .client import Client
 from .machine import Postgres, Process, Redis, Service, Store
 
@@ -34,8 +34,8 @@ def scratch() -> Iterator[Callable[[], Path]]:
 
 @pytest.fixture(scope="session")
 def postgres(scratch: Callable[[], Path]) -> Iterator[Postgres]:
-    if machine.BIN is None:
-        pytest.skip("needs PostgreSQL: apt install postgresql")
+    if not programs.find("initdb"):
+        pytest.skip("needs PostgreSQL: make application fetches it, where there is apt")
     server = Postgres(scratch())
     server.start()
     yield server
@@ -44,8 +44,8 @@ def postgres(scratch: Callable[[], Path]) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def redis(scratch: Callable[[], Path]) -> Iterator[Redis]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("needs Redis: apt install redis-server")
+    if not programs.find("redis-server"):
+        pytest.skip("needs Redis: make application fetches it, where there is apt")
     server = Redis(scratch())
     server.start()
     yield server
@@ -54,7 +54,7 @@ def redis(scratch: Callable[[], Path]) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def store(scratch: Callable[[], Path]) -> Iterator[Store]:
-    if shutil.which("minio") is None:
+    if programs.minio() is None:
         pytest.importorskip("moto.server", reason="needs MinIO, or pip install 'moto[server]'")
     server = Store(scratch())
     server.start()

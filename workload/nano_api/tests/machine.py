@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,8 +17,8 @@ from typing import ClassVar
 import botocore.session
 import httpx
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-BIN = PROGRAMS[-1] if PROGRAMS else None
+from . import programs
+
 PASSWORD = "a-password-of-the-tests"
 ACCESS_KEY, SECRET_KEY = "tests-access-key", "tests-secret-key"
 
@@ -82,28 +81,29 @@ class Process:
 
 
 class Postgres:
-    """A cluster; run as user postgres where the tests run as root, because the server refuses to be root."""
+    """A cluster; run as nobody where the tests run as root, because the server refuses to be root."""
 
     def __init__(self, here: Path, *settings: str) -> None:
-        assert BIN is not None
         self.here, self.port = here, free_port()
         self.prefix: list[str] = []
         if os.geteuid() == 0:
-            owner = pwd.getpwnam("postgres")
+            owner = pwd.getpwnam("nobody")
             os.chown(here, owner.pw_uid, owner.pw_gid)
-            self.prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+            self.prefix = ["setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups"]
         secret = here / "password"
         secret.write_text(PASSWORD)
-        initdb = [str(BIN / "initdb"), "-D", str(here / "data"), "-U", "nano", "--auth=scram-sha-256", "-N"]
-        subprocess.run([*self.prefix, *initdb, f"--pwfile={secret}"], check=True, capture_output=True, cwd="/")
+        initdb = [*programs.find("initdb"), "-D", str(here / "data"), "-U", "nano", "--auth=scram-sha-256", "-N"]
+        initdb += ["--encoding=UTF8", "--locale=C.UTF-8", f"--pwfile={secret}"]
+        made = subprocess.run([*self.prefix, *initdb], check=False, capture_output=True, text=True, cwd="/")
+        assert made.returncode == 0, f"initdb: {made.stdout}{made.stderr}"
         options = ["listen_addresses=127.0.0.1", f"port={self.port}", f"unix_socket_directories={here}", "fsync=off"]
-        argv = [*self.prefix, str(BIN / "postgres"), "-D", str(here / "data")]
+        argv = [*self.prefix, *programs.find("postgres"), "-D", str(here / "data")]
         argv += [word for option in (*options, *settings) for word in ("-c", option)]
         self.server = Process(here, "postgres", argv)
 
     def start(self) -> None:
         self.server.start()
-        ready = [str(BIN / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]  # type: ignore[operator]
+        ready = [*programs.find("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait_for(lambda: subprocess.run(ready, check=False).returncode == 0, "PostgreSQL answers", log=self.server.text)
 
     def stop(self, sig: int = signal.SIGINT) -> None:
@@ -111,7 +111,7 @@ class Postgres:
 
     def psql(self, database: str) -> list[str]:
         options = ["-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", "nano"]
-        return ["psql", *options, "-d", database]
+        return [*programs.find("psql"), *options, "-d", database]
 
     @contextlib.contextmanager
     def holding(self, statement: str, database: str) -> Iterator[None]:
@@ -140,7 +140,17 @@ class Redis:
 
     def __init__(self, here: Path) -> None:
         self.port = free_port()
-        argv = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(here)]
+        argv = [
+            *programs.find("redis-server"),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(here),
+        ]
         self.server = Process(here, "redis", argv)
 
     def start(self) -> None:
@@ -160,7 +170,7 @@ class Store:
         address = f"127.0.0.1:{self.port}"
         self.endpoint = f"http://{address}"
         env = {**os.environ, "MINIO_ROOT_USER": ACCESS_KEY, "MINIO_ROOT_PASSWORD": SECRET_KEY, "MINIO_BROWSER": "off"}
-        if minio := shutil.which("minio"):
+        if minio := programs.minio():
             argv = [minio, "server", "--quiet", "--address", address, str(here / "minio")]
         else:
             argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from . import machine
+from . import machine, programs
 from .client import PASSWORD, Client, done
 from .load import Load
 from .machine import Postgres, Redis, Service, Store, wait_for
@@ -94,7 +94,7 @@ def test_without_a_database_it_is_not_ready_and_says_so(
 def standby_of(primary: Postgres, standby: Postgres) -> Iterator[None]:
     """Run a cluster as the standby of another, for the length of a block; both end with it."""
     shutil.rmtree(standby.here / "data")
-    argv = [*standby.prefix, f"{machine.BIN}/pg_basebackup", "-D", str(standby.here / "data"), "-R", "-c", "fast"]
+    argv = [*standby.prefix, *programs.find("pg_basebackup"), "-D", str(standby.here / "data"), "-R", "-c", "fast"]
     argv += ["-d", f"host=127.0.0.1 port={primary.port} user=nano"]
     env = {**os.environ, "PGPASSWORD": machine.PASSWORD}
     try:

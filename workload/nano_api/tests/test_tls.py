@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from . import machine
+from . import machine, programs
 from .client import Client
 from .machine import Postgres, Process, Redis, Service, Store, wait_for
 
@@ -27,20 +32,34 @@ class Authority:
     here: Path
 
     def __post_init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
         # Python 3.13 asks a CA for its key usage.
-        usage = ["-addext", "keyUsage=critical,keyCertSign"]
-        self.run("req", "-x509", "-subj", "/CN=tests", "-days", "2", *usage, "-keyout", "ca.key", "-out", "ca.crt")
+        usage = x509.KeyUsage(False, False, False, False, False, True, False, False, False)
+        made = self.certificate("tests", self.key).add_extension(x509.BasicConstraints(True, None), True)
+        self.sign("ca", made.add_extension(usage, True))
 
-    def run(self, what: str, *words: str) -> None:
-        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"] if what == "req" else []
-        subprocess.run(["openssl", what, *new, *words], check=True, capture_output=True, cwd=self.here)
+    def certificate(self, name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        issuer, subject = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in ("tests", name))
+        today = dt.datetime.now(dt.UTC)
+        made = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        made = made.not_valid_before(today - dt.timedelta(1)).not_valid_after(today + dt.timedelta(1))
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        return made.add_extension(authority, False).add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
+        )
+
+    def sign(self, name: str, made: x509.CertificateBuilder) -> None:
+        text = made.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        (self.here / f"{name}.crt").write_bytes(text)
 
     def issue(self, name: str) -> None:
         """Make NAME.crt and NAME.key for the DNS name `name`, and for no address."""
-        self.run("req", "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        (self.here / "names").write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
-        made = ["-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-extfile", "names", "-out", f"{name}.crt"]
-        self.run("x509", "-req", *made, "-days", "2")
+        key = ec.generate_private_key(ec.SECP256R1())
+        self.sign(
+            name, self.certificate(name, key).add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        )
+        text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (self.here / f"{name}.key").write_bytes(text)
 
     def path(self, name: str) -> str:
         return str(self.here / name)
@@ -57,8 +76,8 @@ def authority(scratch: Callable[[], Path]) -> Authority:
 @pytest.fixture(scope="module")
 def secure_env(scratch: Callable[[], Path], authority: Authority, redis: Redis, store: Store) -> Iterator[Env]:
     """Return the settings of a service whose PostgreSQL and Redis speak to holders of a certificate only."""
-    if machine.BIN is None:
-        pytest.skip("needs PostgreSQL: apt install postgresql")
+    if not programs.find("initdb"):
+        pytest.skip("needs PostgreSQL: make application fetches it, where there is apt")
     here = scratch()
     files = [f"ssl_{kind}_file={here}/localhost.{end}" for kind, end in (("cert", "crt"), ("key", "key"))]
     database = Postgres(here, "ssl=on", *files, f"ssl_ca_file={authority.path('ca.crt')}")
@@ -75,7 +94,7 @@ def secure_env(scratch: Callable[[], Path], authority: Authority, redis: Redis, 
         f"tls-key-file {authority.path('localhost.key')}\nuser default off\n"
         f"user nano on >{machine.PASSWORD} ~* &* +@all -@admin -@dangerous +info\n"
     )
-    secure_redis = Process(here, "redis", ["redis-server", str(here / "redis.conf")])
+    secure_redis = Process(here, "redis", [*programs.find("redis-server"), str(here / "redis.conf")])
     env = {
         **machine.environment(database, redis, store, "postgres"),
         "NANO_DATABASE_HOSTS": f"localhost:{database.port}",
@@ -140,4 +159,8 @@ def test_the_service_asks_for_a_certificate(env: Env, authority: Authority, star
     with pytest.raises(httpx.TransportError):
         httpx.get(url, verify=context)
     context.load_cert_chain(authority.path("app1.crt"), authority.path("app1.key"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(httpx.TransportError):
+        httpx.get(url, verify=context)
+    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
     assert httpx.get(url, verify=context).json() == {"status": "alive"}

@@ -116,4 +116,8 @@ def serve(app: FastAPI, settings: Settings) -> None:
         ssl_ca_certs=str(settings.tls_client_ca) if settings.tls_client_ca else None,
         ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca else ssl.CERT_NONE,
     )
+    config.load()
+    if config.ssl is not None:
+        # Its callers are the platform's own: none needs an older version.
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     Server(config, services).run(sockets=inherited_sockets())

@@ -46,7 +46,7 @@ class MetricsServer(ThreadingHTTPServer):
             return
         cert, key, ca = self._files
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
         made.verify_mode = ssl.CERT_REQUIRED
         made.load_cert_chain(cert, key)
         made.load_verify_locations(ca)
