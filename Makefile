@@ -42,6 +42,13 @@ unit: venv ## Run the unit tests alone
 application: venv ## Check the application's types and run its tests
 	@$(VENV)/bin/python -m lab application
 
+traffic: venv ## Send requests as people do: RATE=20 FOR=30 SEED=1
+	@$(VENV)/bin/python -m lab traffic --rate $(or $(RATE),20) --seconds $(or $(FOR),30) --seed $(or $(SEED),1)
+
+follow: venv ## Follow a request: ID=... shows its series, log lines and trace
+	@$(if $(ID),,echo "error: which one? make follow ID=... (make traffic names some)"; exit 1)
+	@$(VENV)/bin/python -m lab follow "$(ID)"
+
 down: venv ## Take the lab away again, and only that
 	@$(VENV)/bin/python -m lab down
 
@@ -62,4 +69,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit application down clean bench check-upstream lint
+.PHONY: help venv ready up test unit application down clean bench check-upstream lint traffic follow

@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
         ("bench", "measure how long the site's playbook takes"),
     ):
         commands.add_parser(name, help=text)
+    traffic = commands.add_parser("traffic", help="send requests as people do")
+    traffic.add_argument("--rate", type=float, default=20.0, help="requests a second")
+    traffic.add_argument("--seconds", type=float, default=30.0)
+    traffic.add_argument("--seed", type=int, default=1)
+    follow = commands.add_parser("follow", help="show a request's series, log lines and trace")
+    follow.add_argument("id", help="request id, correlation id or trace id")
     return top
 
 
@@ -49,6 +55,10 @@ def run(options: argparse.Namespace) -> None:
         importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
     elif options.command in ("down", "clean"):
         getattr(importlib.import_module("lab.leave"), options.command)(cache_dir() / "mirror")
+    elif options.command == "traffic":
+        importlib.import_module("lab.traffic").traffic(options.rate, options.seconds, options.seed)
+    elif options.command == "follow":
+        importlib.import_module("lab.follow").follow(options.id, cache_dir() / "mirror")
     elif options.command == "application":
         importlib.import_module("lab.proof").test_application(cache_dir() / "mirror")
     elif options.command == "test":
