@@ -59,13 +59,31 @@ def _zip(path: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
             yield info.filename, info.file_size, handle
 
 
+def _below(name: str, tops: list[str], trees: list[str]) -> str:
+    """Return the path below the top folder of a file in one of the trees, "" for any other file."""
+    for top in tops:
+        inside = name.removeprefix(top)
+        if name.startswith(top) and inside.split("/", 1)[0] in trees and "/" in inside:
+            return inside
+    return ""
+
+
+def _write(handle: IO[bytes], target: Path, mode: int) -> None:
+    """Write a file that everybody may read."""
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with handle, target.open("wb") as output:
+        shutil.copyfileobj(handle, output, 1 << 20)
+    target.chmod(mode)
+
+
 def unpack(path: Path, layout: dict[str, Any], into: Path) -> None:
     """Write the files that a layout names into a folder, executable for all, writable for root.
 
     Args:
         path: the archive.
         layout: C(type) tar.gz or zip, C(folders) (names that its one top folder may have, none if the files lie at the
-            top) and C(files) (path below that folder to the name it gets), as in the catalogue.
+            top), C(files) (path below that folder to the name it gets) and C(trees) (folders below it that are kept
+            whole, not executable), as in the catalogue.
         into: an existing folder.
 
     Raises:
@@ -82,10 +100,10 @@ def unpack(path: Path, layout: dict[str, Any], into: Path) -> None:
                 raise ArchiveError(f"{path.name} unpacks to more than {MOST_BYTES >> 30} GiB: do not use it")
             target = wanted.get(name.removeprefix("./"))
             if target and handle:
-                with handle, (into / target).open("wb") as output:
-                    shutil.copyfileobj(handle, output, 1 << 20)
-                (into / target).chmod(0o755)
+                _write(handle, into / target, 0o755)
                 found.add(target)
+            elif handle and (kept := _below(name.removeprefix("./"), tops, layout.get("trees", []))):
+                _write(handle, into / kept, 0o644)
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
         # RuntimeError: zipfile's word for an encrypted member or an unknown compression. A full disk is none of these.
         raise ArchiveError(f"{path.name} cannot be unpacked, it is damaged: {error}") from error

@@ -142,9 +142,10 @@ class Program:
         files = {name: [stat.st_size, stat.st_mtime_ns] for name, stat in about.items()}
         note = {"version": wanted.version, "source": wanted.archive, "sha256": found, "files": files}
         (new / NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
-        for path in new.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
+        for path in new.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as handle:
+                    os.fsync(handle.fileno())
         return found
 
     def way_back(self) -> str:

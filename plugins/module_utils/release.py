@@ -28,7 +28,11 @@ class ReleaseError(Exception):
     """What is wrong with a release, where, and what to do next."""
 
 
-class MissingError(ReleaseError):
+class FetchError(ReleaseError):
+    """A file did not arrive, whatever the reason; what arrived and is wrong is another matter."""
+
+
+class MissingError(FetchError):
     """A file isn't there, as opposed to a server that doesn't answer."""
 
 
@@ -75,6 +79,7 @@ class Release:
             "type": layout["type"],
             "folders": [self.fill(folder) for folder in layout["folders"]],
             "files": {self.fill(path): name for path, name in layout["files"].items()},
+            "trees": layout.get("trees", []),
         }
 
 
@@ -127,10 +132,11 @@ def fetch(url: str, into: Path, pause_s: float = PAUSE_S) -> None:
 
     Raises:
         MissingError: it isn't there.
-        ReleaseError: it didn't arrive whole in TRIES tries.
+        FetchError: it didn't arrive whole in TRIES tries.
     """
     into.unlink(missing_ok=True)
-    reason, kind = "", ReleaseError
+    reason = ""
+    kind: type[FetchError] = FetchError
     for attempt in range(TRIES):
         if attempt:
             time.sleep(pause_s * 2**attempt)  # gives a server that is overloaded the time to recover
@@ -149,7 +155,7 @@ def fetch(url: str, into: Path, pause_s: float = PAUSE_S) -> None:
         except urllib.error.HTTPError as error:
             reason = f"the server answers {error.code} {error.reason}"
             if error.code in (400, 401, 403, 404, 410):
-                kind = MissingError if error.code in (403, 404, 410) else ReleaseError  # 403 is S3's 404
+                kind = MissingError if error.code in (403, 404, 410) else FetchError  # 403 is S3's 404
                 break
             if error.code == 416:
                 into.unlink(missing_ok=True)
@@ -159,7 +165,7 @@ def fetch(url: str, into: Path, pause_s: float = PAUSE_S) -> None:
             reason = str(error.reason)
             if url.startswith("file:"):
                 there = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)).exists()
-                kind = ReleaseError if there else MissingError
+                kind = FetchError if there else MissingError
                 break
         except OSError as error:
             reason = str(error)

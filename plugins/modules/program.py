@@ -9,7 +9,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nano.ops.plugins.module_utils import pending
 from ansible_collections.nano.ops.plugins.module_utils.archive import ArchiveError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
-from ansible_collections.nano.ops.plugins.module_utils.release import ReleaseError, locate
+from ansible_collections.nano.ops.plugins.module_utils.release import FetchError, ReleaseError, locate
 
 DOCUMENTATION = r"""
 module: program
@@ -52,6 +52,12 @@ options:
     description: Unit that runs the program, so that M(nano.ops.files) knows of a restart that a run owes it.
     type: str
     default: ""
+  optional:
+    description: >-
+      When the archive can't be fetched and no version is installed, changes nothing and succeeds with C(missing) set to
+      the reason. A wrong checksum or a damaged archive fails as ever.
+    type: bool
+    default: false
   state:
     description: C(rolled_back) makes the previous version the current one again.
     type: str
@@ -91,6 +97,10 @@ path:
   description: Folder with the programs.
   returned: success
   type: str
+missing:
+  description: Why it is not installed, with C(optional). Empty if it is installed.
+  returned: success
+  type: str
 archive_sha256:
   description: SHA-256 of the archive that was installed.
   returned: when known
@@ -110,13 +120,14 @@ def main() -> None:
             "root": {"type": "path", "default": "/opt/nano"},
             "keep": {"type": "int", "default": 1},
             "unit": {"type": "str", "default": ""},
+            "optional": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "rolled_back"], "default": "present"},
         },
         supports_check_mode=True,
     )
     params = module.params
     program = Program(Path(params["root"]) / params["name"])
-    before, version = program.version(), params["version"]
+    before, version, missing = program.version(), params["version"], ""
     try:
         if params["state"] == "rolled_back":
             changed = True
@@ -130,15 +141,23 @@ def main() -> None:
                     program.install(wanted, params["checksum"], params["keep"])
                     if params["unit"]:
                         pending.mark(params["unit"])
+    except FetchError as error:
+        if before or not params["optional"]:
+            module.fail_json(msg=f"{params['name']} {version}: {error}")
+        changed, missing = False, str(error)
     except (ReleaseError, ArchiveError, OSError) as error:
         module.fail_json(msg=f"{params['name']} {version}: {error}")
     module.exit_json(
         changed=changed,
-        version=version,
+        version="" if missing else version,
+        missing=missing,
         previous=program.version("previous"),
         path=str(program.place / "current"),
         archive_sha256=program.note(version).get("sha256", ""),
-        diff={"before": f"{params['name']} {before}\n", "after": f"{params['name']} {version}\n"},
+        diff={
+            "before": f"{params['name']} {before}\n",
+            "after": f"{params['name']} {before if missing else version}\n",
+        },
     )
 
 

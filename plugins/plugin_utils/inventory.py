@@ -20,6 +20,7 @@ ROLES_OF_GROUPS = {
     "jaeger": ("jaeger",),
     "minio": ("minio",),
     "nano_api": ("nano_api",),
+    "grafana": ("grafana",),
     "nginx": ("nginx", "nginx_exporter"),
 }
 ROLE_NAMES = frozenset(role for roles in ROLES_OF_GROUPS.values() for role in roles)

@@ -339,3 +339,17 @@ def test_catalogue_refuses(args: dict, message: str) -> None:
 
 def test_catalogue_fills_in_the_tested_version() -> None:
     assert look_up({"name": "prometheus"}, PROGRAMS)["version"] == PROGRAMS["prometheus"]["version"]
+
+
+def test_folders_of_a_layout_are_kept_whole(program: Program, tmp_path: Path) -> None:
+    top = "tool-1.0.0.linux-amd64"
+    files = {f"{top}/tool": BINARY, f"{top}/public/a/b.js": b"b", f"{top}/publicity": b"x", f"{top}/other/c": b"c"}
+    mirror = folder(tmp_path / "mirror", package("1.0.0", tar(files)))
+    layout = {**entry()["layout"], "trees": ["public"]}
+    program.install(tool(mirror, layout=layout), "", 1)
+    current = program.place / "current"
+    kept = sorted(str(path.relative_to(current)) for path in current.rglob("*") if path.name != ".nano.json")
+    assert kept == ["public", "public/a", "public/a/b.js", "tool"]
+    assert (current / "public/a/b.js").stat().st_mode & 0o777 == 0o644
+    assert (current / "public").stat().st_mode & 0o777 == 0o755
+    assert program.is_installed("1.0.0", "")

@@ -61,8 +61,9 @@ def query(lab: Lab, text: str) -> list[tuple[dict[str, str], str]]:
     return lines_of(body)
 
 
-def test_is_ready(lab: Lab) -> None:
-    assert ask(lab, HOST, f"https://{HOST}:3100/ready") == (200, "ready\n")
+def test_is_ready(lab: Lab, eventually: Callable[..., Any]) -> None:
+    # It counts 15 s from the first time that somebody asks.
+    eventually(lambda: ask(lab, HOST, f"https://{HOST}:3100/ready") == (200, "ready\n"), 30, "Loki is not ready")
 
 
 def test_line_is_found_by_its_request(lab: Lab, eventually: Callable[..., Any]) -> None:

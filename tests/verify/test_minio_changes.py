@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "the secret of verify is missing or shorter than 8",
     ),
     "versions given up": (
-        {"minio_buckets": [{"name": BUCKET.strip("/"), "versioning": False}]},
+        {"minio_buckets": [{"name": name, "versioning": False} for name in (BUCKET.strip("/"), "nano-logs")]},
         "keeps old versions and is told not to",
     ),
     "disk too small": ({"minio_disk_free_min_mb": 10**9}, "MiB free on the filesystem of /var/lib/minio"),
