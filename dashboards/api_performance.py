@@ -29,6 +29,11 @@ def curves(title: str, unit: str, text: str, **queries: str) -> timeseries.Panel
     return panel
 
 
+def of_status(pattern: str) -> str:
+    """Return the requests whose status matches a pattern."""
+    return f'http_requests_total{{job="nano_api",status=~"{pattern}"}}'
+
+
 def quantile(share: float, by: str = "") -> str:
     """Return a percentile of the duration in seconds."""
     labels = f"le, {by}" if by else "le"
@@ -39,8 +44,8 @@ def build() -> dashboard.Dashboard:
     """Return the dashboard."""
     rate = "sum(rate({}[$__rate_interval]))"
     # A platform without errors has none to add up.
-    failed = f"({rate.format(REQUESTS[:-1] + ',status=~"5.."}')} or vector(0))"
-    refused = f"({rate.format(REQUESTS[:-1] + ',status=~"4.."}')} or vector(0))"
+    failed = f"({rate.format(of_status('5..'))} or vector(0))"
+    refused = f"({rate.format(of_status('4..'))} or vector(0))"
     everything = rate.format(REQUESTS)
     board = dashboard.Dashboard("API Performance").uid("api-performance").tags(["nano.ops"]).readonly()
     board = board.refresh("30s").time("now-1h", "now").timezone("utc")
