@@ -11,7 +11,7 @@ import pytest
 
 from tests.verify.contract import SERVICES
 from tests.verify.lab import TLS, Lab
-from tests.verify.test_sandbox import UNITS
+from tests.verify.test_sandbox import UNITS, members
 
 pytestmark = pytest.mark.disturbs
 VICTIMS = {
@@ -66,7 +66,7 @@ def opened(lab: Lab, source: str, target: str, port: int) -> bool:
 
 @pytest.mark.parametrize("name", ["store1", "db2"])
 def test_host_is_back_after_a_restart(lab: Lab, name: str, eventually: Callable[..., Any]) -> None:
-    units = [unit for unit, group in UNITS.items() if name in lab.group(group)]
+    units = [unit for unit in UNITS if name in members(lab, unit)]
     started = lab.host(name).run("systemctl show --property=UserspaceTimestampMonotonic").stdout
     lab.disconnect(name)
     subprocess.run(["docker", "restart", "--timeout", "60", name], check=True, capture_output=True, timeout=120)
