@@ -60,7 +60,9 @@ def install(program: Program, version: str, script: str, archive: Path) -> None:
             raise ReleaseError(f"the wheelhouse is damaged: {error}") from error
         run(sys.executable, "-m", "venv", "--without-pip", str(folder))
         python = str(folder / "bin/python")
-        (pip,) = wheels.glob("pip-*.whl")
+        pip = next(wheels.glob("pip-*.whl"), None)
+        if pip is None:
+            raise ReleaseError("the wheelhouse holds no pip: it was not built by this collection")
         others = [str(wheel) for wheel in sorted(wheels.glob("*.whl")) if wheel != pip]
         run(
             python,
