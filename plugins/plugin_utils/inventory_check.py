@@ -193,13 +193,13 @@ def problems(inventory: Inventory, more: Iterable[Problem] = ()) -> list[str]:
         where = places.setdefault(problem.text, [])
         if problem.where not in where:
             where.append(problem.where)
-    return [f"{place(where, inventory.groups)}: {text}" for text, where in places.items()]
+    return [f"{place(where, inventory.groups, text)}: {text}" for text, where in places.items()]
 
 
-def place(hosts: list[str], groups: Mapping[str, list[str]]) -> str:
-    """Name hosts in a few words: by the group that they are, if there is one."""
+def place(hosts: list[str], groups: Mapping[str, list[str]], text: str) -> str:
+    """Name hosts in a few words: by the group that they are, of several by the one that the text is about."""
     if len(hosts) > 1:
-        for group, members in groups.items():
-            if group != "ungrouped" and set(members) == set(hosts):
-                return "all hosts" if group == "all" else f"group {group}"
+        same = [group for group, members in groups.items() if group != "ungrouped" and set(members) == set(hosts)]
+        for group in sorted(same, key=lambda group: (group != "all", not text.startswith(f"{group}_"))):
+            return "all hosts" if group == "all" else f"group {group}"
     return ", ".join(hosts)

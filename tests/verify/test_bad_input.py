@@ -80,6 +80,22 @@ VARIABLES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"loki_s3_bucket": "logs"},
         ("ops1: loki_s3_bucket needs loki_s3_access_key and loki_s3_secret",),
     ),
+    "door without a password": (
+        {"nginx_door_users": {"operator": ""}},
+        ("ops1: nginx_door_users: somebody has no password",),
+    ),
+    "certificate for no name": (
+        {"nginx_certificate": "acme"},
+        ("nginx_certificate: acme needs nginx_names", "nginx_acme_email"),
+    ),
+    "own certificate that is not given": (
+        {"nginx_certificate": "own"},
+        ("nginx_certificate: own needs nginx_certificate_pem",),
+    ),
+    "application without a store": (
+        {"nano_api_s3_endpoint": "store1:9000"},
+        ("group nano_api: nano_api_s3_endpoint: neither a URL nor a host in group minio",),
+    ),
     "two at once": (
         {"redis_maxmemroy": "1gb", "host_certificate_days": "a year"},
         ("2 problems in the inventory", "did you mean redis_maxmemory?", "host_certificate_days: is not of type int"),
