@@ -73,21 +73,21 @@ def test_host_leaves_and_joins_with_one_run(
     file = copied_inventory / "hosts.yml"
     tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     for group in tree["all"]["children"].values():
-        group["hosts"].pop("store1", None)
+        group["hosts"].pop("app2", None)
     file.write_text(yaml.safe_dump(tree), encoding="utf-8")
     assert instances(lab) == set(lab.names)
 
     run = playbook(*PROMETHEUS, inventory=copied_inventory)
     assert run.rc == 0, run.output
-    eventually(lambda: instances(lab) == {*lab.names} - {"store1"}, 10, "store1 is still a target, or others left too")
+    eventually(lambda: instances(lab) == {*lab.names} - {"app2"}, 10, "app2 is still a target, or others left too")
 
     run = playbook(*PROMETHEUS)
     assert run.rc == 0, run.output
-    eventually(lambda: instances(lab) == {*lab.names}, 10, "store1 did not come back")
+    eventually(lambda: instances(lab) == {*lab.names}, 10, "app2 did not come back")
     eventually(
-        lambda: [item["value"] for item in lab.promql('up{job="node_exporter",instance="store1"}')] == [1.0],
+        lambda: [item["value"] for item in lab.promql('up{job="node_exporter",instance="app2"}')] == [1.0],
         40,
-        "store1 is not scraped again",
+        "app2 is not scraped again",
     )
     assert moved(before, lab.main_pids("ops1")) == set()
 
