@@ -61,10 +61,11 @@ def test_loki_is_away_for_minutes_and_every_line_arrives(
             return Counter(str(json.loads(line)["request_id"]) for _, line in lines(lab, query))
 
         eventually(lambda: sent <= set(seen()), 120, f"not every line of {service} has arrived")
-        twice = sum(count - 1 for count in seen().values())
+        counts = seen()
+        twice = sum(count > 1 for count in counts.values())
         print(f"{service}: {len(sent)} requests, all there, {twice} lines twice")
-        # A batch that was under way when the collector was killed is sent again.
-        assert twice <= 100, f"{twice} lines of {service} are in Loki twice"
+        # What was read since the position was last written down is read again after a kill, and no more often.
+        assert max(counts.values()) <= 2, counts.most_common(3)
 
 
 def test_jaeger_is_away_and_no_request_is_slower(lab: Lab, away: Callable[[str, str], None], tmp_path: Path) -> None:
