@@ -24,7 +24,9 @@ def run(*argv: str) -> None:
     """
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ReleaseError(f"{' '.join(argv[:4])} ended with code {done.returncode}: {done.stderr.strip()[-600:]}")
+        raise ReleaseError(
+            f"{' '.join(argv[:4])} ended with code {done.returncode}: {(done.stderr + done.stdout).strip()[-600:]}"
+        )
 
 
 def install(program: Program, version: str, script: str, archive: Path) -> None:
@@ -55,7 +57,7 @@ def install(program: Program, version: str, script: str, archive: Path) -> None:
         wheels.mkdir(parents=True, mode=0o755)
         try:
             with tarfile.open(archive) as bundle:
-                # By hand: Debian 12's Python has no extraction filters yet. Wheels lie flat, anything else is none of ours.
+                # By hand: Debian 12's Python has no extraction filters yet. Wheels lie flat, all else is none of ours.
                 for member in bundle:
                     handle = bundle.extractfile(member) if member.isfile() and "/" not in member.name else None
                     if handle is not None:
