@@ -21,11 +21,11 @@ def install(name: str, entry: dict[str, Any], arch: str, folder: Path) -> str:
     Raises:
         LabError: it is not what the catalogue says.
     """
-    archive, program, release = (collection(module) for module in ("archive", "program", "release"))
+    archive, download, program, release = map(collection, ("archive", "download", "program", "release"))
     try:
         wanted = release.locate(name, str(entry["version"]), MACHINES[arch], entry, "")
         return str(program.Program(folder / name).install(wanted, "", 1))
-    except (release.ReleaseError, archive.ArchiveError, OSError) as error:
+    except (download.ReleaseError, archive.ArchiveError, OSError) as error:
         raise LabError(str(error)) from error
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.nano.ops.plugins.module_utils import archive, release
-from ansible_collections.nano.ops.plugins.module_utils.release import Release, ReleaseError
+from ansible_collections.nano.ops.plugins.module_utils import archive, download, release
+from ansible_collections.nano.ops.plugins.module_utils.download import ReleaseError
+from ansible_collections.nano.ops.plugins.module_utils.release import Release
 
 NOTE = ".nano.json"
 # An archive and what it unpacks to: Go's programs shrink to a third.
@@ -117,7 +118,7 @@ class Program:
     def _check_disk(self, wanted: Release) -> None:
         existing = next(parent for parent in (self.place, *self.place.parents) if parent.exists())
         free = shutil.disk_usage(existing).free
-        need = max(release.size(wanted.archive) * DISK_FACTOR, LEAST_FREE)
+        need = max(download.size(wanted.archive) * DISK_FACTOR, LEAST_FREE)
         if free < need:
             raise ReleaseError(
                 f"{existing} has {free >> 20} MiB free, {wanted.name} {wanted.version} needs {need >> 20}: make room"
@@ -127,7 +128,7 @@ class Program:
         """Fill <work>/new with a verified version; return the archive's SHA-256."""
         sums, source = release.expected(wanted, work, checksum)
         file = work / wanted.archive.rsplit("/", 1)[1]
-        release.fetch(wanted.archive, file)
+        download.fetch(wanted.archive, file)
         found = str(release.sha256(file))
         if file.name in sums:
             release.compare(wanted.archive, sums[file.name], found, source)

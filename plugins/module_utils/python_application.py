@@ -9,8 +9,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+from ansible_collections.nano.ops.plugins.module_utils.download import ReleaseError
 from ansible_collections.nano.ops.plugins.module_utils.program import NOTE, Program
-from ansible_collections.nano.ops.plugins.module_utils.release import ReleaseError
 
 # Wheels and what they unpack to.
 DISK_FACTOR = 5

@@ -8,8 +8,9 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nano.ops.plugins.module_utils import pending
 from ansible_collections.nano.ops.plugins.module_utils.archive import ArchiveError
+from ansible_collections.nano.ops.plugins.module_utils.download import FetchError, ReleaseError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
-from ansible_collections.nano.ops.plugins.module_utils.release import FetchError, ReleaseError, locate
+from ansible_collections.nano.ops.plugins.module_utils.release import locate
 
 DOCUMENTATION = r"""
 module: program

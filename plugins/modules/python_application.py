@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nano.ops.plugins.module_utils import pending, python_application
+from ansible_collections.nano.ops.plugins.module_utils.download import ReleaseError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
-from ansible_collections.nano.ops.plugins.module_utils.release import ReleaseError
 
 DOCUMENTATION = r"""
 module: python_application

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible_collections.nano.ops.plugins.action.program import CATALOGUE, look_up
-from ansible_collections.nano.ops.plugins.module_utils import archive, release
+from ansible_collections.nano.ops.plugins.module_utils import archive, download
+from ansible_collections.nano.ops.plugins.module_utils.download import ReleaseError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
-from ansible_collections.nano.ops.plugins.module_utils.release import Release, ReleaseError, locate
+from ansible_collections.nano.ops.plugins.module_utils.release import Release, locate
 
 from .upstream import folder, member, serve, sha256, tar, zipped
 
@@ -24,7 +25,7 @@ BINARY = b"#!/bin/sh\necho tool\n" * 500
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     monkeypatch.setattr("ansible_collections.nano.ops.plugins.module_utils.program.LEAST_FREE", 0)
 
 
@@ -135,7 +136,7 @@ def test_flaky_server(program: Program, fault: str) -> None:
 def test_broken_download_is_taken_up_where_it_broke(tmp_path: Path) -> None:
     with serve({"big": b"x" * 100_000}) as (url, handler):
         handler.faults.append(("big", "cut"))
-        release.fetch(f"{url}/big", tmp_path / "big")
+        download.fetch(f"{url}/big", tmp_path / "big")
         assert (tmp_path / "big").stat().st_size == 100_000
         assert len(handler.asked) == 2
 

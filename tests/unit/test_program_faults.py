@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.nano.ops.plugins.module_utils import archive, release
+from ansible_collections.nano.ops.plugins.module_utils import archive, download, release
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
 
 from .upstream import zipped
@@ -56,7 +56,7 @@ class Stubborn(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(release.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handling", (Stubborn,), {}))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -65,27 +65,27 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_small_file_from_a_server_without_ranges(url: str, tmp_path: Path) -> None:
-    release.fetch(f"{url}/file", tmp_path / "file")
+    download.fetch(f"{url}/file", tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 def test_answer_that_is_not_http(url: str, tmp_path: Path) -> None:
-    with pytest.raises(release.ReleaseError, match="connection broke"):
-        release.fetch(f"{url}/garbage", tmp_path / "file")
+    with pytest.raises(download.ReleaseError, match="connection broke"):
+        download.fetch(f"{url}/garbage", tmp_path / "file")
 
 
 def test_redirect_to_plain_http_is_refused(url: str, tmp_path: Path) -> None:
-    with pytest.raises(release.ReleaseError, match=r"example\.com.*use https"):
-        release.fetch(f"{url}/away", tmp_path / "file")
+    with pytest.raises(download.ReleaseError, match=r"example\.com.*use https"):
+        download.fetch(f"{url}/away", tmp_path / "file")
 
 
 def test_other_schemes_are_refused_on_loopback_too() -> None:
-    with pytest.raises(release.ReleaseError, match="use https"):
+    with pytest.raises(download.ReleaseError, match="use https"):
         release.locate("tool", "1", "x86_64", ENTRY, "ftp://localhost/mirror")
 
 
 def test_failing_mirror_is_not_taken_for_an_upstream_archive(url: str, tmp_path: Path) -> None:
-    with pytest.raises(release.ReleaseError, match=r"built\.json.*503"):
+    with pytest.raises(download.ReleaseError, match=r"built\.json.*503"):
         release.expected(release.locate("tool", "1", "x86_64", ENTRY, url), tmp_path, "")
 
 
@@ -157,5 +157,5 @@ def test_unusable_note_means_not_installed(installed: Program, note: str) -> Non
 
 
 def test_way_back_is_checked_before_the_change(installed: Program) -> None:
-    with pytest.raises(release.ReleaseError, match="no previous version"):
+    with pytest.raises(download.ReleaseError, match="no previous version"):
         installed.way_back()

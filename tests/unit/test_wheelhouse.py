@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.nano.ops.plugins.module_utils import python_application
+from ansible_collections.nano.ops.plugins.module_utils.download import ReleaseError
 from ansible_collections.nano.ops.plugins.module_utils.program import Program
-from ansible_collections.nano.ops.plugins.module_utils.release import ReleaseError
 from ansible_collections.nano.ops.plugins.plugin_utils import wheelhouse
 
 
