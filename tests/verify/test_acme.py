@@ -35,6 +35,7 @@ VARIABLES = {
     "nginx_acme_ca_file": "/etc/nano/tls/ca.crt",
     "nginx_acme_email": "operations@verify.example",
 }
+LEFT = "/etc/nano/nginx/acme-request /etc/nano/nginx/site.* /etc/systemd/system/certbot.service.d"
 NGINX = ("site.yml", "--limit", HOST, "--tags", "nginx")
 
 
@@ -44,18 +45,21 @@ def authority(lab: Lab, playbook: Callable[..., Any]) -> Iterator[None]:
     host = lab.host(HOST)
     entry = mirror.catalogue()["pebble"]
     archive = f"/srv/mirror/pebble/{entry['version']}/{mirror.expand(entry['file'], entry, 'amd64')}"
-    host.run_expect([0], f"mkdir -p {FOLDER} && tar -xzf {archive} -C {FOLDER} --strip-components=1")
-    lab.command(HOST, ["tee", f"{FOLDER}/config.json"], input=json.dumps(CONFIG))
-    host.run_expect([0], f"cp /etc/hosts {FOLDER}/hosts")
-    host.run_expect([0], f"echo '{lab.address(HOST)} {' '.join(NAMES)}' >> /etc/hosts")
-    # It refuses every twentieth question on purpose, to try the patience of clients.
-    options = "--setenv=PEBBLE_WFE_NONCEREJECT=0 --setenv=PEBBLE_VA_NOSLEEP=1"
-    host.run_expect([0], f"systemd-run --unit={UNIT} {options} {FOLDER}/pebble -config {FOLDER}/config.json")
-    yield
-    run = playbook(*NGINX)
-    host.run_expect([0], f"systemctl stop {UNIT}")
-    host.run_expect([0], f"cat {FOLDER}/hosts > /etc/hosts")
-    host.run_expect([0], f"rm -rf {FOLDER} /etc/letsencrypt /etc/nano/nginx/acme-request /etc/nano/nginx/site.*")
+    host.run_expect([0], "cp --preserve /etc/hosts /etc/hosts.verify")
+    try:
+        host.run_expect([0], f"mkdir -p {FOLDER} && tar -xzf {archive} -C {FOLDER} --strip-components=1")
+        lab.command(HOST, ["tee", f"{FOLDER}/config.json"], input=json.dumps(CONFIG))
+        host.run_expect([0], f"echo '{lab.address(HOST)} {' '.join(NAMES)}' >> /etc/hosts")
+        # It refuses every twentieth question on purpose, to try the patience of clients.
+        options = "--setenv=PEBBLE_WFE_NONCEREJECT=0 --setenv=PEBBLE_VA_NOSLEEP=1"
+        host.run_expect([0], f"systemd-run --unit={UNIT} {options} {FOLDER}/pebble -config {FOLDER}/config.json")
+        yield
+    finally:
+        run = playbook(*NGINX)
+        host.run("systemctl stop %s", UNIT)
+        # The engine has mounted it: it can be written, not replaced.
+        host.run_expect([0], "cat /etc/hosts.verify > /etc/hosts && rm /etc/hosts.verify")
+        host.run_expect([0], f"rm -rf {FOLDER} /etc/letsencrypt {LEFT}")
     assert run.rc == 0, run.output
 
 
