@@ -59,6 +59,9 @@ SERVICES = {
         "postgresql",
         served="SCRAM-SHA-256",
     ),
+    "primary_record": Service(
+        8433, "nano-primary-record", "primary_record", (*PROBERS, "primary_record", "postgresql")
+    ),
     # Redis goes on to ask for the password.
     "redis": Service(
         6379, "redis-server", "redis", ("redis", "nano_api", "blackbox_exporter"), "redis", served="-NOAUTH"

@@ -11,7 +11,12 @@ from tests.verify.lab import Lab
 
 MOST_EXPOSED = 2.0
 UNITS = {service.unit: service.group for service in SERVICES.values()}
-UNITS |= {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
+UNITS |= {
+    "nano-heartbeat": "postgresql",
+    "nano-primary-guard": "postgresql",
+    "nano-firewall": "all",
+    "otel_collector": "all",
+}
 NAMES = {service.unit: name for name, service in SERVICES.items()}
 # Runs once for each new version.
 ONCE = {"nano_api_migrate@"}

@@ -22,6 +22,7 @@ EXPORTED = {
     "jaeger": "jaeger",
     "nano_api": "nano_api",
     "nginx_exporter": "nginx",
+    "primary_record": "primary_record",
 }
 PROBES = {
     "blackbox_host_tls": ("all", "host"),
