@@ -59,6 +59,9 @@ clean: venv ## Take away what was made for it too: image, programs, secrets
 bench: ready ## Measure site.yml on hosts made anew
 	@$(VENV)/bin/python -m lab bench
 
+bench-backup: venv ## Measure backups and restores against the bare programs
+	@$(VENV)/bin/python -m lab bench-backup
+
 check-upstream: venv ## Fetch and verify every release of the catalogue
 	@$(VENV)/bin/python -m lab check-upstream
 
@@ -69,4 +72,4 @@ lint: venv ## Check style and types
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit application down clean bench check-upstream lint traffic follow
+.PHONY: help venv ready up test unit application down clean bench bench-backup check-upstream lint traffic follow

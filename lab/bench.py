@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import hosts
+from lab import hosts, watching
 from lab.hosts import ROOT, STATE, LabError, step
 
 PAGE = ROOT / "docs/benchmarks.md"
@@ -89,7 +89,7 @@ def machine() -> list[str]:
     return [
         f"- {os.cpu_count()} cores ({model}), {total:.0f} GiB of memory, Linux {platform.release()}",
         f"- {core}, Python {platform.python_version()}, engine {engine}, nano.ops {commit or 'without a history'}",
-        f"- {time.strftime('%Y-%m-%d', time.gmtime())}, six hosts of Debian 13, artifacts and image at hand",
+        f"- {time.strftime('%Y-%m-%d', time.gmtime())}, seven hosts of Debian 13, artifacts and image at hand",
     ]
 
 
@@ -103,7 +103,7 @@ def page(floor: list[Run], cold: Run, warm: list[Run], trio: list[Run]) -> str:
     """Return docs/benchmarks.md."""
     base = statistics.median(run.seconds for run in floor)
     rows = [
-        ("a play with one task that does nothing, six hosts", floor, None),
+        ("a play with one task that does nothing, seven hosts", floor, None),
         ("`site.yml`, bare hosts (cold)", [cold], TARGETS["cold"]),
         ("`site.yml`, nothing to change (warm)", warm, TARGETS["warm"]),
         ("host, node_exporter, Prometheus and Alertmanager on one host, warm", trio, TARGETS["trio"]),
@@ -169,6 +169,6 @@ def bench(mirror: Path) -> None:
     warm = again(env, "site.yml")
     step(f"three services on one host, warm, {REPEATS} times")
     trio = again(env, "site.yml", *TRIO)
-    text = page(floor, cold, warm, trio)
+    text = f"{page(floor, cold, warm, trio)}\n{watching.measure()}"
     PAGE.write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {PAGE.relative_to(ROOT)}", flush=True)

@@ -12,11 +12,12 @@ from tests.verify.lab import Lab
 MOST_EXPOSED = 2.0
 UNITS = {service.unit: service.group for service in SERVICES.values()}
 UNITS |= {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
+UNITS |= {"nano-dns-follow": "dns"}
 NAMES = {service.unit: name for name, service in SERVICES.items()}
 # Runs once for each new version.
 ONCE = {"nano_api_migrate@"}
-# Ports 80 and 443 (CAP_NET_BIND_SERVICE), and nothing else that root may do.
-CAPABILITIES = {"nginx": 1 << 10}
+# Ports 80, 443 and 53 (CAP_NET_BIND_SERVICE), and nothing else that root may do.
+CAPABILITIES = {"nginx": 1 << 10, "named": 1 << 10}
 
 
 def members(lab: Lab, unit: str) -> list[str]:
