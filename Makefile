@@ -59,14 +59,17 @@ clean: venv ## Take away what was made for it too: image, programs, secrets
 bench: ready ## Measure site.yml on hosts made anew
 	@$(VENV)/bin/python -m lab bench
 
+bench-backup: venv ## Measure backups and restores against the bare programs
+	@$(VENV)/bin/python -m lab bench-backup
+
 check-upstream: venv ## Fetch and verify every release of the catalogue
 	@$(VENV)/bin/python -m lab check-upstream
 
 lint: venv ## Check style and types
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@$(RUN) mypy lab plugins
+	@$(RUN) mypy lab plugins roles/backup/files/nano_backup
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 
-.PHONY: help venv ready up test unit application down clean bench check-upstream lint traffic follow
+.PHONY: help venv ready up test unit application down clean bench bench-backup check-upstream lint traffic follow

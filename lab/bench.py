@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab import hosts
+from lab import hosts, watching
 from lab.hosts import ROOT, STATE, LabError, step
 
 PAGE = ROOT / "docs/benchmarks.md"
@@ -169,6 +169,6 @@ def bench(mirror: Path) -> None:
     warm = again(env, "site.yml")
     step(f"three services on one host, warm, {REPEATS} times")
     trio = again(env, "site.yml", *TRIO)
-    text = page(floor, cold, warm, trio)
+    text = f"{page(floor, cold, warm, trio)}\n{watching.measure()}"
     PAGE.write_text(text, encoding="utf-8")
     print(f"\n{text}\nwritten to {PAGE.relative_to(ROOT)}", flush=True)

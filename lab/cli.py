@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
         ("down", "take the lab away"),
         ("clean", "take away what was made for it too"),
         ("bench", "measure how long the site's playbook takes"),
+        ("bench-backup", "measure backups and restores against the bare programs"),
     ):
         commands.add_parser(name, help=text)
     traffic = commands.add_parser("traffic", help="send requests as people do")
@@ -53,6 +54,8 @@ def run(options: argparse.Namespace) -> None:
         importlib.import_module("lab.upstream").check(importlib.import_module("lab.mirror").catalogue())
     elif options.command == "bench":
         importlib.import_module("lab.bench").bench(cache_dir() / "mirror")
+    elif options.command == "bench-backup":
+        importlib.import_module("lab.bench_backup").bench(cache_dir() / "mirror")
     elif options.command in ("down", "clean"):
         getattr(importlib.import_module("lab.leave"), options.command)(cache_dir() / "mirror")
     elif options.command == "traffic":

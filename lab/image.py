@@ -22,11 +22,11 @@ INCLUDE = (
     "procps nftables openssl iputils-ping curl"
 ).split()
 # What the roles install in nearly every run. The archives and lists stay in the image, so that hosts install without
-# a network and six hosts don't fetch the same packages six times; the roles still install them by apt.
+# a network and seven hosts don't fetch the same packages seven times; the roles still install them by apt.
 POSTGRESQL = {"trixie": "postgresql-17", "bookworm": "postgresql-15"}
 DOWNLOAD = (
     "redis-server prometheus-postgres-exporter prometheus-redis-exporter "
-    "prometheus-blackbox-exporter python3-psycopg2 python3-cryptography acl"
+    "prometheus-blackbox-exporter python3-psycopg2 python3-cryptography acl pgbackrest rclone bind9 bind9-dnsutils"
 ).split()
 # No hardware, consoles or network of their own in a container; and the apt timers would hold dpkg's lock while a
 # playbook runs.

@@ -27,6 +27,8 @@ from lab.go import compile_packages, toolchain
 
 # What the roles of a run install from releases; the others come from Debian's packages.
 NEEDED = ("node_exporter", "prometheus", "alertmanager", "loki", "jaeger", "otelcol_contrib", "minio", "nginx_exporter")
+# What the tests run beside the platform.
+FOR_TESTS = ("pebble",)
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 DOWNLOAD_TIMEOUT_S = 10
 BUILD_DISK_GB = 6.0
@@ -190,7 +192,7 @@ def fill(programs: list[str] | None, mirror: Path, always_build: bool = False) -
     machine = platform.machine()
     if machine not in ARCHITECTURES:
         raise LabError(f"architecture {machine} has no releases; use one of {', '.join(ARCHITECTURES)}")
-    for name in programs or NEEDED:
+    for name in programs or (*NEEDED, *FOR_TESTS):
         if name not in known:
             raise LabError(f"the catalogue has no program {name}; it has {', '.join(sorted(known))}")
         if known[name]["method"] == "package":

@@ -21,7 +21,8 @@ options:
   _input:
     description: >-
       Dict of job name to C({group, port, service}), for a probe also C(probe) (the blackbox exporter's module) and
-      C(probe_port) (port of the blackbox exporter).
+      C(probe_port) (port of the blackbox exporter), and
+      C(needs), another group without whose members there is nothing to ask for.
     type: dict
     required: true
   hostvars:
@@ -56,6 +57,8 @@ def scrape_targets(
     found: dict[str, list[dict[str, Any]]] = {}
     for job, entry in jobs.items():
         configs = []
+        if "needs" in entry and not topology.members([entry["needs"]], groups):
+            continue
         for host in topology.members([entry["group"]], groups):
             if not topology.serves(host, entry["group"], hostvars):
                 continue

@@ -205,3 +205,19 @@ def write(entries: list[dict[str, Any]], change: Change) -> None:
     finally:
         for fresh, _ in staged:
             os.unlink(fresh)
+
+
+def prune(entry: dict[str, Any], kept: set[str], change: Change) -> None:
+    """Take away what an earlier run wrote into a folder and this one no longer does; files without the marker stay."""
+    for path in sorted(Path(entry["path"]).glob("*")):
+        if str(path) in kept or path.is_symlink() or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if entry["marker"] not in text.splitlines():
+            continue
+        change.paths.append(str(path))
+        change.diffs.append({"before_header": str(path), "after_header": "/dev/null", "before": text, "after": ""})
+        if not change.check:
+            if change.unit:
+                pending.mark(change.unit)
+            path.unlink()

@@ -6,7 +6,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nano.ops.plugins.module_utils import pending
-from ansible_collections.nano.ops.plugins.module_utils.files import Change, FilesError, accounts, directory, link, write
+from ansible_collections.nano.ops.plugins.module_utils.files import (
+    Change,
+    FilesError,
+    accounts,
+    directory,
+    link,
+    prune,
+    write,
+)
 
 DOCUMENTATION = r"""
 module: files
@@ -103,6 +111,22 @@ options:
         description: Whether it holds secrets. Its text is not shown in a diff.
         type: bool
         default: false
+  prune:
+    description:
+      - Folders in which files of an earlier run that are not among C(files) any more are taken away. Only a file that
+        has the marker as a line of its own is one of ours; those of others stay.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The folder; its own folders are left alone.
+        type: path
+        required: true
+      marker:
+        description: The line.
+        type: str
+        required: true
   unit:
     description:
       - Unit that reads these files. When an earlier run wrote them and was cut off before it restarted or reloaded the
@@ -135,7 +159,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: Files, folders, users and groups that were changed.
+  description: Files, folders, users and groups that were changed, and files that were taken away.
   returned: success
   type: list
   elements: str
@@ -148,6 +172,7 @@ ACCOUNT: dict[str, Any] = {
 }
 USER = {"name": {"type": "str", "required": True}, "home": {"type": "path", "default": "/nonexistent"}}
 DIRECTORY = {"path": {"type": "path", "required": True}, "mode": {"type": "str", "default": "0755"}, **ACCOUNT}
+PRUNE = {"path": {"type": "path", "required": True}, "marker": {"type": "str", "required": True}}
 FILE = {
     "dest": {"type": "path", "required": True},
     "template": {"type": "str"},
@@ -176,6 +201,7 @@ def main() -> None:
             "directories": several(DIRECTORY),
             # The action has turned template and copy into content.
             "files": several(FILE, required_one_of=[("content", "link")], mutually_exclusive=[("content", "link")]),
+            "prune": several(PRUNE),
         },
         supports_check_mode=True,
     )
@@ -191,6 +217,8 @@ def main() -> None:
             if entry["link"]:
                 link(entry, change)
         write([entry for entry in params["files"] if not entry["link"]], change)
+        for entry in params["prune"]:
+            prune(entry, {file["dest"] for file in params["files"]}, change)
         if not change.paths and params["unit"] and pending.waits(params["unit"]):
             change.paths.append(f"{params['unit']}, which an earlier run did not load again")
     except (FilesError, OSError) as error:

@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ path:
   description: The directory.
   returned: success
   type: str
+system_identifier:
+  description: Number that tells this cluster and its standbys from all others, as text; empty for an empty directory.
+  returned: success
+  type: str
+version:
+  description: Major version, as text.
+  returned: success
+  type: str
 """
 
 USER = "postgres"
@@ -94,6 +103,19 @@ def holds(path: Path, version: int) -> str:
     if found != str(version):
         raise ClusterError(f"{path} was made by PostgreSQL {found}, postgresql_version is {version}: set it to {found}")
     return "standby" if (path / "standby.signal").exists() else "primary"
+
+
+def system_identifier(path: Path) -> str:
+    """Return the number of the cluster in a data directory, "" if there is none.
+
+    It is the first field of the control file, in the machine's byte order, in every version so far.
+    """
+    control = path / "global/pg_control"
+    if not control.is_file():
+        return ""
+    with control.open("rb") as file:
+        (number,) = struct.unpack("=Q", file.read(8))
+    return str(number)
 
 
 def argv(params: dict[str, Any], path: Path) -> list[str]:
@@ -179,9 +201,12 @@ def main() -> None:
         if changed and not module.check_mode:
             fill(params, path)
             found = holds(path, params["version"])
-    except (ClusterError, OSError, KeyError) as error:
+        number = system_identifier(path)
+    except (ClusterError, OSError, KeyError, struct.error) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, holds=found, path=str(path))
+    module.exit_json(
+        changed=changed, holds=found, path=str(path), system_identifier=number, version=str(params["version"])
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import ssl
 import subprocess
 import time
@@ -34,6 +35,12 @@ options:
     description: Reloads a unit that runs instead of restarting it. A unit that does not run is started.
     type: bool
     default: false
+  validate:
+    description: >-
+      Command that has to succeed before anything is done, such as a checker of all that the unit reads. It runs without
+      a shell. When it fails, so does the task, and what runs goes on undisturbed.
+    type: str
+    default: ""
   url:
     description: >-
       Page that answers with 200 once the service is ready. Asked with the host's certificate. Empty asks nothing.
@@ -67,6 +74,7 @@ EXAMPLES = r"""
 - name: Restart Prometheus
   nano.ops.restart:
     unit: prometheus.service
+    validate: /opt/nano/prometheus/current/promtool check config /etc/prometheus/prometheus.yml
     url: https://10.0.0.10:9090/-/ready
     program: /opt/nano/prometheus
     rollback: "{{ __prometheus_program is changed }}"
@@ -110,6 +118,19 @@ def answer(url: str, tls: Path) -> str:
         return f"{url} answers {error.code}"
     except (OSError, http.client.HTTPException) as error:
         return f"{url}: {getattr(error, 'reason', '') or repr(error)}"
+
+
+def objection(command: str) -> str:
+    """Run the validation; return "" or what it says against the files as they are."""
+    try:
+        done = subprocess.run(
+            shlex.split(command), capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+        )
+    except OSError as error:
+        return f"`{command}` cannot be run: {error}"
+    # What is printed beside an error is mostly about what is right.
+    words = (done.stderr.strip() or done.stdout.strip())[-2000:]
+    return f"`{command}` ended with code {done.returncode}: {words}" if done.returncode else ""
 
 
 def bring_up(params: dict[str, Any]) -> str:
@@ -170,6 +191,7 @@ def main() -> None:
         argument_spec={
             "unit": {"type": "str", "required": True},
             "reload": {"type": "bool", "default": False},
+            "validate": {"type": "str", "default": ""},
             "url": {"type": "str", "default": ""},
             "seconds": {"type": "int", "default": 60},
             "tls_directory": {"type": "path", "default": "/etc/nano/tls"},
@@ -181,6 +203,13 @@ def main() -> None:
     params = module.params
     if module.check_mode:
         module.exit_json(changed=True)
+    if reason := params["validate"] and objection(params["validate"]):
+        # What runs is in memory; a start of the host would take the new program, which may be what objects.
+        back = params["rollback"] and params["program"] and put_back(Path(params["program"]))
+        cure = f" The previous version {back} was put back." if back else ""
+        was = "reloaded" if params["reload"] else "restarted"
+        text = f"{params['unit']} was not {was}, and what runs goes on as before: {reason}\n"
+        module.fail_json(msg=f"{text}Correct what it names and run again.{cure}")
     started = time.monotonic()
     reason = bring_up(params)
     if not reason:

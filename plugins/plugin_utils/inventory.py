@@ -11,7 +11,9 @@ from typing import Any
 # The roles that site.yml gives to the members of a group.
 ROLES_OF_GROUPS = {
     "all": ("host", "node_exporter", "otel_collector"),
-    "postgresql": ("postgresql", "postgres_exporter"),
+    "postgresql": ("postgresql", "postgres_exporter", "pgbackrest"),
+    "backup": ("pgbackrest", "backup"),
+    "backup_verify": ("pgbackrest", "backup_verify"),
     "redis": ("redis", "redis_exporter"),
     "prometheus": ("prometheus",),
     "alertmanager": ("alertmanager",),
@@ -22,6 +24,7 @@ ROLES_OF_GROUPS = {
     "nano_api": ("nano_api",),
     "grafana": ("grafana",),
     "nginx": ("nginx", "nginx_exporter"),
+    "dns": ("dns",),
 }
 ROLE_NAMES = frozenset(role for roles in ROLES_OF_GROUPS.values() for role in roles)
 # Facts about a host, set in the inventory beside it; a role's specification may leave them to its own logic.

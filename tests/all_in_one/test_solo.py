@@ -1,4 +1,4 @@
-"""Everything on one Debian 12 host answers as it does on six."""
+"""Everything on one Debian 12 host answers as it does on many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import testinfra
 
 CURL = "curl --silent --show-error --cacert /etc/nano/tls/ca.crt --cert /etc/nano/tls/host.crt"
 CURL += " --key /etc/nano/tls/host.key"
-# What the platform scrapes and probes on one host: exporters and servers, and three probes.
+# What the platform scrapes and probes on one host: exporters and servers, MinIO's three pages, and three probes.
 JOBS = {
     "node_exporter",
     "postgres_exporter",
@@ -25,6 +25,9 @@ JOBS = {
     "jaeger",
     "nano_api",
     "nginx_exporter",
+    "minio",
+    "minio_node",
+    "minio_bucket",
     "blackbox_host_tls",
     "blackbox_redis_tls",
     "blackbox_postgresql_tcp",

@@ -35,10 +35,11 @@ def anchors(text: str) -> set[str]:
 
 
 def variables() -> set[str]:
-    """Return the public variables of all roles."""
+    """Return the public variables of all roles, and those of the parts that playbooks include."""
     found: set[str] = set()
     for path in (ROOT / "roles").glob("*/meta/argument_specs.yml"):
-        found |= set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"] or {})
+        for part in yaml.safe_load(path.read_text())["argument_specs"].values():
+            found |= set(part["options"] or {})
     return found
 
 
@@ -157,11 +158,22 @@ SAYINGS = [
     "ends at every start",
     "was put back and ",
     "is refused by its checker, nothing was written",
+    ", and what runs goes on as before: ",
     "each hold the data of a primary, nothing was changed",
     "is empty, but ",
     "could not be looked at",
     "an engine runs but refuses this user",
     "can be neither downloaded ",
+    "no backup is from before ",
+    "the archive ends before the target ",
+    "is missing in every repository",
+    "is not the one that it was made with",
+    "is of another cluster (system identifier ",
+    "recovery did not end: ",
+    "but the archive has WAL until segment ",
+    "cannot be reached: if it lives, it may be the primary",
+    "MiB are needed beside the old data",
+    "the copy was ended from outside",
 ]
 
 

@@ -127,7 +127,15 @@ def test_without_a_vault_each_secret_is_named_with_its_remedy(production: Path) 
         ("hosts.yml", "192.0.2.10", "ops1.example.com", "ops1.example.com is no IPv4 address"),
         ("hosts.yml", "site_b:", "sites_b:", "the host is in no group site_*"),
         ("group_vars/prometheus.yml", "_retention_time", "_retention_tim", "did you mean prometheus_retention_time?"),
+        (
+            "group_vars/prometheus.yml",
+            "prometheus_retention_time: 30d",
+            "prometheus_alert_backup_rpo_critical_seconds: 60",
+            "is 60, but has to be more than prometheus_alert_backup_rpo_warning_seconds, which is 60",
+        ),
         ("group_vars/redis.yml", "rdb\n", "disk\n", "redis_persistence: is none of none, rdb, aof"),
+        ("group_vars/all/main.yml", "dns_zone: ops.example.com", "dns_zone: ops", "dns_zone: ops is no domain"),
+        ("group_vars/all/main.yml", "dns_zone:", "dns_provider: none\ndns_zone:", "but group dns has members"),
         ("group_vars/alertmanager.yml", "receiver: on-call", "receiver: on_call", "there is no receiver on_call"),
     ],
 )

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.nano.ops.plugins.module_utils import pending
-from ansible_collections.nano.ops.plugins.module_utils.files import Change, FilesError, directory, link, write
+from ansible_collections.nano.ops.plugins.module_utils.files import Change, FilesError, directory, link, prune, write
 from ansible_collections.nano.ops.plugins.modules.packages import missing
 
 from .conftest import ROOT
+from .modules import run_module
 
 ME = {"owner": getpass.getuser(), "group": grp.getgrgid(os.getgid()).gr_name}
 SECRET = "not-for-the-journal"
@@ -123,6 +124,50 @@ def test_directory_is_made_with_its_parents(tmp_path: Path) -> None:
     directory(wanted, change)
     assert change.paths == [wanted["path"]]
     assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o750
+
+
+MARKER = "# Ours."
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a file of ours that is still written, one that is not, and what others put there."""
+    folder = tmp_path / "rules"
+    (folder / "ours.d").mkdir(parents=True)
+    for name in ("kept.yml", "old.yml", "ours.d/deep.yml"):
+        (folder / name).write_text(f"# Ansible managed\n{MARKER}\ngroups: []\n")
+    (folder / "theirs.yml").write_text(f"groups: [] {MARKER}\n")
+    (folder / "linked.yml").symlink_to(folder / "kept.yml")
+    (folder / "binary").write_bytes(b"\xff\xfe\x00")
+    return folder
+
+
+def test_file_that_is_no_longer_written_is_taken_away_and_no_other(folder: Path, unit: Path) -> None:
+    before, wanted = names(folder), {"path": str(folder), "marker": MARKER}
+    for check in (True, False):
+        change = Change(check, "web.service")
+        prune(wanted, {str(folder / "kept.yml")}, change)
+        assert change.paths == [str(folder / "old.yml")]
+        assert (change.diffs[0]["after"], "groups: []" in change.diffs[0]["before"]) == ("", True)
+        assert pending.waits("web.service") is not check, "a unit that still has it in memory is owed a reload"
+        assert names(folder) == (before if check else sorted({*before} - {"old.yml"}))
+    assert (folder / "ours.d/deep.yml").exists()
+    again = Change(check=False)
+    prune(wanted, {str(folder / "kept.yml")}, again)
+    assert again.paths == []
+
+
+def test_folder_that_is_not_there_yet_holds_nothing_to_take_away(tmp_path: Path) -> None:
+    change = Change(check=True)
+    prune({"path": str(tmp_path / "later"), "marker": MARKER}, set(), change)
+    assert change.paths == []
+
+
+def test_nothing_is_taken_away_when_a_file_is_refused(folder: Path) -> None:
+    files = [{**entry(folder / "kept.yml", f"{MARKER}\nbroken\n"), "validate": "/bin/false %s"}]
+    result = run_module("files", {"files": files, "prune": [{"path": str(folder), "marker": MARKER}]})
+    assert result.failed
+    assert "old.yml" in names(folder)
 
 
 def test_packages_that_are_missing() -> None:

@@ -89,6 +89,12 @@ def test_probe_goes_through_the_blackbox_exporter() -> None:
     assert first["labels"]["instance"] == "db1"
 
 
+def test_job_that_needs_another_group_is_left_out_without_it() -> None:
+    jobs = {"db": {"group": "prometheus", "port": 53, "service": "dns", "needs": "postgresql"}}
+    assert list(scrape_targets(jobs, HOSTS, GROUPS)) == ["db"]
+    assert scrape_targets(jobs, HOSTS, GROUPS | {"postgresql": []}) == {}
+
+
 def test_job_without_hosts_is_left_out() -> None:
     assert scrape_targets({"redis": {"group": "redis", "port": 1, "service": "redis"}}, HOSTS, GROUPS) == {}
 

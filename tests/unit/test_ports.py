@@ -42,7 +42,11 @@ class Inventory:
         """Tell whether a host may connect to an address; a host always reaches itself."""
         host = next(name for name in self.hostvars if self.address(name) == target)
         rules = firewall_rules(PORTS, self.hostvars, self.groups, host)
-        allowed = [rule for rule in rules if rule["port"] == port and rule["proto"] == "tcp"]
+        # Names are asked over UDP, and over TCP when an answer is long or somebody is flooded.
+        protocols = {"tcp", "udp"} if port == 53 else {"tcp"}
+        allowed = [rule for rule in rules if rule["port"] == port and rule["proto"] in protocols]
+        if {rule["proto"] for rule in allowed} < protocols:
+            return source == host
         return source == host or any(self.address(source) in rule["sources"] for rule in allowed)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from .machine import Machine
-from .modules import Result, run_module
+from .modules import Result, program, run_module
 from .ready_page import Page, identity, serve
 
 UNIT = "web.service"
@@ -225,3 +225,45 @@ def test_reload_that_breaks_the_service_is_told(machine: Machine, page: Page, re
     result = restart(reload=True, url=page.url, seconds=1)
     assert result.failed
     assert f"{page.url} answers 204" in result.message
+
+
+@pytest.mark.parametrize(("reload", "word"), [(True, "reloaded"), (False, "restarted")])
+def test_what_is_not_valid_is_not_loaded(
+    tmp_path: Path, machine: Machine, page: Page, restart: Callable[..., Result], reload: bool, word: str
+) -> None:
+    machine.set(active="active", starts=1)
+    checker = program(tmp_path, "checker", '#!/bin/sh\necho checking; echo "$1: line 7 is odd" >&2; exit 3\n')
+    result = restart(reload=reload, url=page.url, validate=f"{checker} '/etc/a file'")
+    assert result.failed
+    assert f"{UNIT} was not {word}, and what runs goes on as before" in result.message
+    assert "ended with code 3" in result.message
+    assert "/etc/a file: line 7 is odd" in result.message and "checking" not in result.message
+    assert "run again" in result.message
+    assert (machine.orders, machine.get("starts"), machine.get("reloads"), page.asked) == ([], "1", "0", 0)
+
+
+def test_validation_that_succeeds_changes_nothing(machine: Machine, page: Page, restart: Callable[..., Result]) -> None:
+    machine.set(active="active", starts=1)
+    result = restart(reload=True, url=page.url, validate="/bin/true")
+    assert not result.failed, result.message
+    assert machine.get("reloads") == "1"
+
+
+def test_validation_that_is_not_there_is_told(machine: Machine, restart: Callable[..., Result]) -> None:
+    machine.set(active="active", starts=1)
+    result = restart(validate="/not/installed check")
+    assert result.failed
+    assert "`/not/installed check` cannot be run" in result.message
+    assert machine.orders == []
+
+
+def test_upgrade_that_its_own_validation_refuses_is_taken_back(
+    machine: Machine, restart: Callable[..., Result]
+) -> None:
+    """Else the next start of the host would begin what was just refused."""
+    machine.install("1.0.0", "2.0.0")
+    machine.set(active="active", starts=1)
+    result = restart(validate="/bin/false", program=str(machine.program), rollback=True)
+    assert result.failed
+    assert "The previous version 1.0.0 was put back" in result.message
+    assert (machine.installed(), machine.get("starts")) == ("1.0.0", "1")

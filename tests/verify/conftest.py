@@ -17,7 +17,7 @@ from testinfra.host import Host
 from tests.verify.controller import INVENTORY, ROOT, environment, read_inventory
 from tests.verify.lab import Lab
 
-PLAYBOOK_SECONDS = 300
+PLAYBOOK_SECONDS = 600
 
 
 def pytest_configure(config: pytest.Config) -> None:

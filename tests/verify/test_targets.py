@@ -23,6 +23,8 @@ EXPORTED = {
     "nano_api": "nano_api",
     "nginx_exporter": "nginx",
 }
+# Three pages of one service.
+PAGES = {"minio": "minio", "minio_node": "minio", "minio_bucket": "minio"}
 PROBES = {
     "blackbox_host_tls": ("all", "host"),
     "blackbox_redis_tls": ("redis", "redis"),
@@ -64,6 +66,7 @@ def labels(lab: Lab, job: str, host: str, service: str) -> dict[str, str]:
 def expected(lab: Lab) -> dict[str, list[dict[str, str]]]:
     """Return job to the labels of its targets."""
     exported = {job: (lab.serving(job), service) for job, service in EXPORTED.items()}
+    exported |= {job: (lab.serving(service), service) for job, service in PAGES.items()}
     probed = {job: (lab.group(group), service) for job, (group, service) in PROBES.items()}
     return {
         job: [labels(lab, job, host, service) for host in hosts]
