@@ -22,7 +22,7 @@ INCLUDE = (
     "procps nftables openssl iputils-ping curl"
 ).split()
 # What the roles install in nearly every run. The archives and lists stay in the image, so that hosts install without
-# a network and six hosts don't fetch the same packages six times; the roles still install them by apt.
+# a network and seven hosts don't fetch the same packages seven times; the roles still install them by apt.
 POSTGRESQL = {"trixie": "postgresql-17", "bookworm": "postgresql-15"}
 DOWNLOAD = (
     "redis-server prometheus-postgres-exporter prometheus-redis-exporter "

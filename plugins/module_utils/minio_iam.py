@@ -9,73 +9,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.nano.ops.plugins.module_utils.minio_policy import OURS, User, canonical
 from ansible_collections.nano.ops.plugins.module_utils.s3 import Answer, Store, StoreError, read_json
 
 ADMIN = "/minio/admin/v3"
 FOLDER = "iam-assets"
-# The name of a user's policy says that the user is ours.
-OURS = "nano-ops-"
-READ_BUCKET = ("s3:GetBucketLocation", "s3:ListBucket")
-READ = ("s3:GetObject",)
-# An upload in parts is made, looked at and given up by whoever writes.
-WRITE_BUCKET = ("s3:GetBucketLocation", "s3:ListBucketMultipartUploads")
-WRITE = ("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:PutObject")
-# Leaves a mark; the old version stays until the bucket's lifecycle takes it.
-DELETE = ("s3:DeleteObject",)
-# Allowed to everybody unless denied: keys of one's own making would outlive a new secret.
-SELF_SERVICE = (
-    "admin:CreateServiceAccount",
-    "admin:CreateUser",
-    "admin:UpdateServiceAccount",
-)
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What a user may do in a bucket: read, write or readwrite."""
-
-    bucket: str
-    access: str
-    delete: bool = False
-
-
-@dataclass(frozen=True)
-class User:
-    """A user as it is to be."""
-
-    access_key: str
-    secret: str = field(repr=False)
-    grants: tuple[Grant, ...] = ()
-    metrics: bool = False
-
-    def policy_name(self) -> str:
-        """Return the name of its policy."""
-        return f"{OURS}{self.access_key}"
-
-    def policy(self) -> dict[str, Any]:
-        """Return what it may do, in S3's own words."""
-        statements: list[dict[str, Any]] = []
-        for grant in self.grants:
-            read, write = grant.access in ("read", "readwrite"), grant.access in ("write", "readwrite")
-            bucket = {*(READ_BUCKET if read else ()), *(WRITE_BUCKET if write else ())}
-            objects = {*(READ if read else ()), *(WRITE if write else ()), *(DELETE if grant.delete else ())}
-            place = f"arn:aws:s3:::{grant.bucket}"
-            statements.append({"Effect": "Allow", "Action": sorted(bucket), "Resource": [place]})
-            statements.append({"Effect": "Allow", "Action": sorted(objects), "Resource": [f"{place}/*"]})
-        if self.metrics:
-            statements.append({"Effect": "Allow", "Action": ["admin:Prometheus"]})
-        statements.append({"Effect": "Deny", "Action": list(SELF_SERVICE)})
-        return {"Version": "2012-10-17", "Statement": statements}
-
-
-def user(entry: Mapping[str, Any]) -> User:
-    """Return a user from the module's words for it."""
-    grants = tuple(Grant(grant["name"], grant["access"], grant["delete"]) for grant in entry["buckets"])
-    return User(entry["access_key"], entry["secret"], grants, entry["metrics"])
 
 
 @dataclass
@@ -106,26 +48,6 @@ class Plan:
     def empty(self) -> bool:
         """Return whether there is nothing to do."""
         return not (self.policies or self.users or self.mappings or self.removed)
-
-
-def canonical(policy: Mapping[str, Any]) -> list[str]:
-    """Return a policy in a form in which two that mean the same are equal: stores sort and fold lists their own way."""
-
-    def words(value: Any) -> list[str]:
-        return sorted([value] if isinstance(value, str) else value or [])
-
-    statements = policy.get("Statement") or []
-    return sorted(
-        json.dumps(
-            {
-                **{name: value for name, value in statement.items() if value},
-                "Action": words(statement.get("Action")),
-                "Resource": words(statement.get("Resource")),
-            },
-            sort_keys=True,
-        )
-        for statement in statements
-    )
 
 
 def plan(wanted: Iterable[User], found: Found) -> Plan:

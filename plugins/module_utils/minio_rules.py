@@ -39,25 +39,67 @@ def bucket_name(name: str) -> str:
 
 def days(bucket: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the times of a bucket."""
-    name, expire = bucket["name"], bucket.get("expire_days") or {}
+    name = bucket["name"]
+    prefixes = {word: bucket.get(word) or {} for word in ("expire_days", "transition_days")}
     wrong = []
-    times = {"noncurrent_days": (bucket.get("noncurrent_days", 0), 0)}
-    times |= {f"expire_days[{str(prefix)!r}]": (value, 1) for prefix, value in expire.items()}
+    times = {word: (bucket.get(word, 0), 0) for word in ("noncurrent_days", "lock_days")}
+    for word, entries in prefixes.items():
+        times |= {f"{word}[{str(prefix)!r}]": (value, 1) for prefix, value in entries.items()}
+        wrong += [
+            f"minio_buckets: {name} has a prefix in {word} that starts with / or is too long: {str(prefix)[:80]!r}."
+            for prefix in entries
+            if str(prefix).startswith("/") or len(str(prefix)) > PREFIX_LENGTH
+        ]
     for where, (value, least) in times.items():
-        if isinstance(value, bool) or not str(value).isdecimal() or not least <= int(value) <= MOST_DAYS:
+        if not whole(value, least):
             wrong.append(f"minio_buckets: {name} has {where}: {value}; write whole days from {least} to {MOST_DAYS}.")
-    wrong += [
-        f"minio_buckets: {name} has a prefix in expire_days that starts with / or is too long: {str(prefix)[:80]!r}."
-        for prefix in expire
-        if str(prefix).startswith("/") or len(str(prefix)) > PREFIX_LENGTH
-    ]
-    if bucket.get("object_lock") and not bucket.get("versioning", True):
-        wrong.append(f"minio_buckets: {name} has object_lock, which needs versioning: true.")
+    if bool(prefixes["transition_days"]) != bool(bucket.get("transition_class")):
+        wrong.append(
+            f"minio_buckets: {name} has one of transition_days and transition_class; objects move after so many days "
+            "into such a class, so write both."
+        )
     return wrong
 
 
-def user_problems(user: Mapping[str, Any], buckets: set[str], root: str) -> list[str]:
-    """Return what is wrong with a user. No text has a secret in it."""
+def whole(value: Any, least: int = 0) -> bool:
+    """Return whether a value is a whole number of days that stores take."""
+    return not isinstance(value, bool) and str(value).isdecimal() and least <= int(value) <= MOST_DAYS
+
+
+def kept(bucket: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with how a bucket keeps what is in it: versions, locks, copies in another store."""
+    name, versioning, lock = bucket["name"], bucket.get("versioning", True), bucket.get("object_lock", False)
+    days, old = bucket.get("lock_days", 0), bucket.get("noncurrent_days", 0)
+    wrong = []
+    if lock and not versioning:
+        wrong.append(f"minio_buckets: {name} has object_lock, which needs versioning: true.")
+    if bucket.get("replicate") and not versioning:
+        wrong.append(f"minio_buckets: {name} has replicate, which needs versioning: true.")
+    if bucket.get("lock_mode", "compliance") not in ("compliance", "governance"):
+        wrong.append(f"minio_buckets: {name} has lock_mode: {bucket['lock_mode']}; write compliance or governance.")
+    if not (whole(days) and whole(old)):
+        return wrong
+    if int(days) and not lock:
+        wrong.append(
+            f"minio_buckets: {name} has lock_days, which needs object_lock: true; a bucket gets that when it is made, "
+            "or never."
+        )
+    if int(days) > int(old) > 0:
+        wrong.append(
+            f"minio_buckets: {name} has noncurrent_days: {old}, less than lock_days: {days}; a locked version cannot "
+            "go before its lock ends. Raise noncurrent_days."
+        )
+    return wrong
+
+
+def user_problems(user: Mapping[str, Any], buckets: Mapping[str, Mapping[str, Any]], root: str) -> list[str]:
+    """Return what is wrong with a user. No text has a secret in it.
+
+    Args:
+        user: the user.
+        buckets: the buckets by name.
+        root: name of the administrator.
+    """
     key = str(user.get("access_key", ""))
     wrong = []
     if not ACCESS_KEY.fullmatch(key):
@@ -82,6 +124,14 @@ def user_problems(user: Mapping[str, Any], buckets: set[str], root: str) -> list
     for grant in user.get("buckets") or []:
         if grant.get("access") not in ("read", "write", "readwrite"):
             wrong.append(f"minio_users: {key} has access {grant.get('access')!r}; use read, write or readwrite.")
+        bucket = buckets.get(str(grant.get("name", "")), {})
+        if grant.get("delete") and bucket.get("versioning", True) and bucket and not bucket.get("object_lock"):
+            # The header x-minio-force-delete, which no policy knows; a bucket with object lock refuses it.
+            wrong.append(
+                f"minio_users: {key} may delete in {bucket['name']}, which keeps versions without object_lock: MinIO "
+                "lets who may delete there take an object with all its versions. Set object_lock: true for that bucket "
+                "before it is made, or versioning: false if its versions are not needed, or delete: false."
+            )
     return wrong
 
 
@@ -100,11 +150,12 @@ def problems(
     wrong = [text for name in names if (text := bucket_name(name))]
     wrong += [f"minio_buckets: {name} is there twice." for name in twice(names)]
     for bucket in buckets:
-        wrong += days({**bucket, "name": str(bucket.get("name", ""))})
+        named = {**bucket, "name": str(bucket.get("name", ""))}
+        wrong += [*days(named), *kept(named)]
     keys = [str(user.get("access_key", "")) for user in users]
     wrong += [f"minio_users: the access key {key} is there twice; each client has its own." for key in twice(keys)]
     for user in users:
-        wrong += user_problems(user, set(names), root)
+        wrong += user_problems(user, dict(zip(names, buckets, strict=True)), root)
     if not ACCESS_KEY.fullmatch(root):
         wrong.append(f"minio_root_user: {root!r} is not an access key; use 3 to 64 letters, digits and hyphens.")
     if len(password) < SECRET_LENGTH or password != password.strip():

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.nano.ops.plugins.module_utils import minio_iam, s3_buckets
+from ansible_collections.nano.ops.plugins.module_utils import minio_iam, minio_policy, s3_buckets
 from ansible_collections.nano.ops.plugins.module_utils.s3 import Store, StoreError
 
 HIDDEN = "(not shown)"
@@ -32,14 +32,14 @@ class Work:
         self.changes += [f"user {key} gets its policy" for key in self.users.mappings]
         self.changes += [f"user {key} is removed" for key in self.users.removed]
 
-    def diff(self, wanted: list[minio_iam.User]) -> dict[str, str]:
+    def diff(self, wanted: list[minio_policy.User]) -> dict[str, str]:
         """Return the store before and after, as far as it is named here; of secrets only that they change."""
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         for bucket, found in self.buckets:
             if found:
-                before[f"bucket {bucket.name}"] = {"versioning": found.versioning, "lifecycle": found.rules}
-            after[f"bucket {bucket.name}"] = {"versioning": bucket.versioning, "lifecycle": bucket.rules()}
+                before[f"bucket {bucket.name}"] = state(found.versioning, found.lock, found.rules)
+            after[f"bucket {bucket.name}"] = state(bucket.versioning, bucket.lock(), bucket.rules())
         for key in [*(user.access_key for user in wanted), *self.users.removed]:
             if key in self.known.secrets:
                 policy = self.known.policies.get(self.known.mappings.get(key, ""), {})
@@ -50,9 +50,14 @@ class Work:
         return {"before": text(before), "after": text(after)}
 
 
+def state(versioning: bool, lock: s3_buckets.Lock, lifecycle: s3_buckets.Rules) -> dict[str, Any]:
+    """Return a bucket as it is shown."""
+    return {"versioning": versioning, "lock": str(lock), "lifecycle": lifecycle}
+
+
 def shown(status: str, policy: dict[str, Any], secret: str) -> dict[str, Any]:
     """Return a user as it is shown; its policy in the order in which two are compared."""
-    return {"status": status, "policy": [json.loads(part) for part in minio_iam.canonical(policy)], "secret": secret}
+    return {"status": status, "policy": [json.loads(part) for part in minio_policy.canonical(policy)], "secret": secret}
 
 
 def text(state: dict[str, Any]) -> str:
@@ -60,7 +65,7 @@ def text(state: dict[str, Any]) -> str:
     return json.dumps(state, indent=2, sort_keys=True) + "\n"
 
 
-def survey(store: Store | None, buckets: list[s3_buckets.Bucket], users: list[minio_iam.User]) -> Work:
+def survey(store: Store | None, buckets: list[s3_buckets.Bucket], users: list[minio_policy.User]) -> Work:
     """Compare what is wanted with a store, or with an empty one.
 
     Raises:

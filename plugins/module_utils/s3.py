@@ -11,12 +11,15 @@ import time
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.nano.ops.plugins.module_utils.sigv4 import Keys, Request, headers
 
 TIMEOUT_S = 15.0
 PAUSE_S = 0.5
+# Options of a module that name the files with the administrator's keys.
+PLACES = ("access_key_file", "secret_file")
 
 
 class StoreError(Exception):
@@ -122,3 +125,21 @@ def read_json(answer: Answer) -> Any:
         return json.loads(answer.body)
     except ValueError as error:
         raise StoreError(f"an answer that is not JSON: {error}") from error
+
+
+def connect(params: dict[str, Any], check: bool) -> Store | None:
+    """Return the store, or None for one that a run in check mode would only install.
+
+    Raises:
+        StoreError: the administrator's keys or the CA are missing.
+    """
+    try:
+        access, secret = (Path(params[name]).read_text(encoding="utf-8").strip() for name in PLACES)
+        # Check mode starts nothing, so that there is nothing to wait for.
+        return Store(
+            params["url"], Keys(access, secret), params["ca_file"], params["region"], 0 if check else params["seconds"]
+        )
+    except OSError as error:
+        if check:
+            return None
+        raise StoreError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Buckets of an S3 store: versions and lifecycle, by S3's own calls. It works with any such store."""
+"""Buckets of an S3 store: versions, locks and lifecycle, by S3's own calls. It works with any such store."""
 
 from __future__ import annotations
 
@@ -7,37 +7,54 @@ import hashlib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from ansible_collections.nano.ops.plugins.module_utils.s3 import Store
+from ansible_collections.nano.ops.plugins.module_utils import s3_lifecycle
+from ansible_collections.nano.ops.plugins.module_utils.s3 import Store, StoreError
+from ansible_collections.nano.ops.plugins.module_utils.s3_lifecycle import NAMESPACE, Rules, text_at
 
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-# Rules of a lifecycle whose ids begin so are ours; others are left as they are.
-OURS = "nano-ops-"
-DAYS = {"noncurrent": "NoncurrentVersionExpiration/NoncurrentDays", "days": "Expiration/Days"}
-Rules = dict[str, dict[str, Any]]
+# From weak to strong: who has the right may take back the first, nobody the second.
+MODES = ("", "governance", "compliance")
+DAYS_OF_A_YEAR = 365
+
+
+@dataclass(frozen=True)
+class Lock:
+    """How long a new object is locked unless its writer says more: nobody deletes it within these days."""
+
+    mode: str = ""
+    days: int = 0
+
+    def weaker(self, other: Lock) -> bool:
+        """Return whether this one protects less than another, in mode or in time."""
+        return self.days < other.days or MODES.index(self.mode) < MODES.index(other.mode)
+
+    def __str__(self) -> str:
+        """Return it in the words of the options."""
+        return f"lock_mode {self.mode}, lock_days {self.days}" if self.days else "lock_days 0"
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """What a bucket is to be. Days are whole; with 0 old versions stay for good."""
+    """What a bucket is to be. Days are whole; with 0 old versions stay for good, and objects are not locked."""
 
     name: str
     versioning: bool = True
     noncurrent_days: int = 0
     expire_days: Mapping[str, int] = field(default_factory=dict)
     object_lock: bool = False
+    lock_mode: str = "compliance"
+    lock_days: int = 0
+    transition_days: Mapping[str, int] = field(default_factory=dict)
+    transition_class: str = ""
 
     def rules(self) -> Rules:
-        """Return its lifecycle by the rules' ids: one rule for old versions, one for each prefix that expires."""
-        rules: Rules = {}
-        if self.versioning and self.noncurrent_days:
-            # A mark of deletion that hides nothing any more goes as well.
-            rules[f"{OURS}noncurrent"] = {"prefix": "", "noncurrent": self.noncurrent_days, "marks": "true"}
-        for prefix, days in sorted(self.expire_days.items()):
-            name = hashlib.sha256(prefix.encode()).hexdigest()[:16]
-            rules[f"{OURS}expire-{name}"] = {"prefix": prefix, "days": days}
-        return rules
+        """Return its lifecycle by the rules' ids."""
+        old = self.noncurrent_days if self.versioning else 0
+        return s3_lifecycle.rules(old, self.expire_days, self.transition_days, self.transition_class)
+
+    def lock(self) -> Lock:
+        """Return its lock; the mode says nothing without days."""
+        return Lock(self.lock_mode, self.lock_days) if self.lock_days else Lock()
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class Found:
 
     versioning: bool = False
     object_lock: bool = False
+    lock: Lock = Lock()
     rules: Rules = field(default_factory=dict)
     others: list[ElementTree.Element] = field(default_factory=list)
 
@@ -61,13 +79,22 @@ def look(store: Store, name: str) -> Found | None:
         return None
     lock = store.ask("GET", f"/{name}", {"object-lock": ""}, also=(404,))
     lifecycle = store.ask("GET", f"/{name}", {"lifecycle": ""}, also=(404,))
-    rules, others = read_lifecycle(lifecycle.body if lifecycle.status == 200 else b"")
+    rules, others = s3_lifecycle.read(lifecycle.body if lifecycle.status == 200 else b"")
     return Found(
         versioning=b"<Status>Enabled</Status>" in versioning.body,
         object_lock=lock.status == 200 and b"<ObjectLockEnabled>Enabled<" in lock.body,
+        lock=read_lock(lock.body if lock.status == 200 else b""),
         rules=rules,
         others=others,
     )
+
+
+def read_lock(body: bytes) -> Lock:
+    """Return how long new objects are locked. Stores say it in days or in years."""
+    for element in s3_lifecycle.elements(body, "DefaultRetention"):
+        days = int(text_at(element, "Days") or 0) or int(text_at(element, "Years") or 0) * DAYS_OF_A_YEAR
+        return Lock(text_at(element, "Mode").lower(), days)
+    return Lock()
 
 
 def problem(bucket: Bucket, found: Found | None) -> str:
@@ -83,12 +110,22 @@ def problem(bucket: Bucket, found: Found | None) -> str:
             f"bucket {bucket.name} {has} object lock, which is decided when a bucket is made: set object_lock: "
             f"{str(found.object_lock).lower()}, or use a new bucket."
         )
+    if found and bucket.lock().weaker(found.lock):
+        return (
+            f"bucket {bucket.name} locks new objects with {found.lock} and is told {bucket.lock()}: a lock is never "
+            "shortened or weakened here. Write what it has, or more; or change it by hand first."
+        )
     return ""
 
 
 def differs(bucket: Bucket, found: Found | None) -> bool:
     """Return whether something has to be done."""
-    return found is None or (bucket.versioning and not found.versioning) or found.rules != bucket.rules()
+    return (
+        found is None
+        or (bucket.versioning and not found.versioning)
+        or found.rules != bucket.rules()
+        or found.lock != bucket.lock()
+    )
 
 
 def apply(store: Store, bucket: Bucket, found: Found | None) -> None:
@@ -103,6 +140,8 @@ def apply(store: Store, bucket: Bucket, found: Found | None) -> None:
     if bucket.versioning and not bucket.object_lock and not (found and found.versioning):
         text = f'<VersioningConfiguration xmlns="{NAMESPACE}"><Status>Enabled</Status></VersioningConfiguration>'
         store.ask("PUT", f"/{bucket.name}", {"versioning": ""}, body=text.encode())
+    if (found or Found()).lock != bucket.lock():
+        set_lock(store, bucket)
     if (found or Found()).rules != bucket.rules():
         set_lifecycle(store, bucket, found.others if found else [])
 
@@ -118,70 +157,41 @@ def make(store: Store, bucket: Bucket) -> None:
     store.ask("PUT", f"/{bucket.name}", body=body, extra=extra)
 
 
+def put(store: Store, bucket: str, what: str, body: bytes) -> None:
+    """Send a document about a bucket, with the sum that S3 demands for most of them.
+
+    Raises:
+        StoreError: the store has refused.
+    """
+    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    store.ask("PUT", f"/{bucket}", {what: ""}, body=body, extra={"content-md5": digest})
+
+
+def set_lock(store: Store, bucket: Bucket) -> None:
+    """Set how long new objects are locked; `problem` has made sure that it is not less than before."""
+    root = ElementTree.Element("ObjectLockConfiguration", xmlns=NAMESPACE)
+    s3_lifecycle.add(root, "ObjectLockEnabled", "Enabled")
+    s3_lifecycle.add(root, "Rule/DefaultRetention/Mode", bucket.lock_mode.upper())
+    s3_lifecycle.add(root, "Rule/DefaultRetention/Days", str(bucket.lock_days))
+    put(store, bucket.name, "object-lock", bytes(ElementTree.tostring(root)))
+
+
 def set_lifecycle(store: Store, bucket: Bucket, others: list[ElementTree.Element]) -> None:
-    """Set a bucket's lifecycle; the rules that are not ours go along as they were."""
-    body = write_lifecycle(bucket.rules(), others)
+    """Set a bucket's lifecycle; the rules that are not ours go along as they were.
+
+    Raises:
+        StoreError: the store has refused.
+    """
+    body = s3_lifecycle.write(bucket.rules(), others)
     if not body:
         store.ask("DELETE", f"/{bucket.name}", {"lifecycle": ""})
         return
-    # S3 demands a sum here.
-    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-    store.ask("PUT", f"/{bucket.name}", {"lifecycle": ""}, body=body, extra={"content-md5": digest})
-
-
-def _text(element: ElementTree.Element, path: str) -> str:
-    return (element.findtext("/".join(f"{{*}}{word}" for word in path.split("/"))) or "").strip()
-
-
-def read_lifecycle(body: bytes) -> tuple[Rules, list[ElementTree.Element]]:
-    """Return our rules by id, and the others as they are. One of ours that is switched off is not there."""
-    ours: Rules = {}
-    others: list[ElementTree.Element] = []
-    for element in ElementTree.fromstring(body).iter() if body else ():
-        if element.tag.rsplit("}", 1)[-1] != "Rule":
-            continue
-        name = _text(element, "ID")
-        if not name.startswith(OURS):
-            others.append(element)
-        elif _text(element, "Status") == "Enabled":
-            rule: dict[str, Any] = {"prefix": _text(element, "Filter/Prefix")}
-            for key, path in (
-                ("noncurrent", "NoncurrentVersionExpiration/NoncurrentDays"),
-                ("days", "Expiration/Days"),
-            ):
-                if days := _text(element, path):
-                    rule[key] = int(days)
-            if marks := _text(element, "Expiration/ExpiredObjectDeleteMarker"):
-                rule["marks"] = marks
-            ours[name] = rule
-    return ours, others
-
-
-def write_lifecycle(rules: Rules, others: list[ElementTree.Element]) -> bytes:
-    """Return the XML of a lifecycle, empty if it has no rule."""
-    if not rules and not others:
-        return b""
-    root = ElementTree.Element("LifecycleConfiguration", xmlns=NAMESPACE)
-
-    def add(parent: ElementTree.Element, name: str, text: str = "") -> ElementTree.Element:
-        child = ElementTree.SubElement(parent, name)
-        child.text = text
-        return child
-
-    for name, rule in rules.items():
-        element = add(root, "Rule")
-        add(element, "ID", name)
-        add(element, "Status", "Enabled")
-        add(add(element, "Filter"), "Prefix", rule["prefix"])
-        if "days" in rule:
-            add(add(element, "Expiration"), "Days", str(rule["days"]))
-        if "marks" in rule:
-            add(add(element, "Expiration"), "ExpiredObjectDeleteMarker", rule["marks"])
-        if "noncurrent" in rule:
-            add(add(element, "NoncurrentVersionExpiration"), "NoncurrentDays", str(rule["noncurrent"]))
-    for other in others:
-        # Without the namespace that a store's answer may give every name: the document has one of its own.
-        for part in other.iter():
-            part.tag = part.tag.rsplit("}", 1)[-1]
-        root.append(other)
-    return bytes(ElementTree.tostring(root))
+    try:
+        put(store, bucket.name, "lifecycle", body)
+    except StoreError as error:
+        if not bucket.transition_days:
+            raise
+        raise StoreError(
+            f"bucket {bucket.name}: {error}. Does the store have a storage class {bucket.transition_class}? MinIO has "
+            "none of its own: a tier is made with its own tool first (mc ilm tier add). Else leave transition_days out."
+        ) from error

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nano.ops.plugins.module_utils import minio_iam, s3_buckets
+from ansible_collections.nano.ops.plugins.module_utils import minio_iam, minio_policy, s3_buckets
 from ansible_collections.nano.ops.plugins.module_utils.minio_work import survey
-from ansible_collections.nano.ops.plugins.module_utils.s3 import Store, StoreError, UnreachableError
-from ansible_collections.nano.ops.plugins.module_utils.sigv4 import Keys
+from ansible_collections.nano.ops.plugins.module_utils.s3 import StoreError, UnreachableError, connect
 
 DOCUMENTATION = r"""
 module: minio_store
@@ -18,7 +14,8 @@ version_added: 0.1.0
 author: nano.ops contributors
 description:
   - Compares everything with the store first, and changes only what differs.
-  - A bucket is never deleted, and versioning or object lock never switched off; asking for it fails before any change.
+  - A bucket is never deleted, versioning or object lock never switched off, and a lock of new objects never shortened
+    or weakened; asking for it fails before any change.
   - A user that is not named goes if this module has made it, which a policy called C(nano-ops-) and its access key
     says. Other users, policies and buckets are left alone, and so are rules of a lifecycle whose ids begin otherwise.
   - A changed secret ends the temporary keys that were made with the old one.
@@ -73,6 +70,24 @@ options:
         description: Whether objects can be locked against deletion. Decided when the bucket is made.
         type: bool
         default: false
+      lock_mode:
+        description: >-
+          How new objects are locked. C(compliance) is taken back by nobody, C(governance) by the administrator.
+        type: str
+        choices: [compliance, governance]
+        default: compliance
+      lock_days:
+        description: Days that a new object is locked for; 0 locks none that its writer does not lock.
+        type: int
+        default: 0
+      transition_days:
+        description: Prefix of objects to days after which they move to C(transition_class).
+        type: dict
+        default: {}
+      transition_class:
+        description: A storage class of the store.
+        type: str
+        default: ""
   users:
     description: The users.
     type: list
@@ -98,6 +113,11 @@ options:
         description: Whether it may read the store's metrics.
         type: bool
         default: false
+      replicates:
+        description: Buckets that another store may hand over its objects to by this user.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode:
     description: Tells what would change. A store that does not run yet is taken for an empty one.
@@ -138,6 +158,7 @@ USER = {
     "secret": {"type": "str", "required": True, "no_log": True},
     "buckets": {"type": "list", "elements": "dict", "default": [], "options": GRANT},
     "metrics": {"type": "bool", "default": False},
+    "replicates": {"type": "list", "elements": "str", "default": []},
 }
 BUCKET = {
     "name": {"type": "str", "required": True},
@@ -145,28 +166,11 @@ BUCKET = {
     "noncurrent_days": {"type": "int", "default": 0},
     "expire_days": {"type": "dict", "default": {}},
     "object_lock": {"type": "bool", "default": False},
+    "lock_mode": {"type": "str", "choices": ["compliance", "governance"], "default": "compliance"},
+    "lock_days": {"type": "int", "default": 0},
+    "transition_days": {"type": "dict", "default": {}},
+    "transition_class": {"type": "str", "default": ""},
 }
-
-
-PLACES = ("access_key_file", "secret_file")
-
-
-def connect(params: dict[str, Any], check: bool) -> Store | None:
-    """Return the store, or None for one that a run in check mode would only install.
-
-    Raises:
-        StoreError: the administrator's keys or the CA are missing.
-    """
-    try:
-        access, secret = (Path(params[name]).read_text(encoding="utf-8").strip() for name in PLACES)
-        # Check mode starts nothing, so that there is nothing to wait for.
-        return Store(
-            params["url"], Keys(access, secret), params["ca_file"], params["region"], 0 if check else params["seconds"]
-        )
-    except OSError as error:
-        if check:
-            return None
-        raise StoreError(str(error)) from error
 
 
 def main() -> None:
@@ -186,7 +190,7 @@ def main() -> None:
     )
     params = module.params
     buckets = [s3_buckets.Bucket(**entry) for entry in params["buckets"]]
-    users = [minio_iam.user(entry) for entry in params["users"]]
+    users = [minio_policy.user(entry) for entry in params["users"]]
     started = False
     try:
         store = connect(params, module.check_mode)

@@ -1,4 +1,4 @@
-"""Everything on one Debian 12 host answers as it does on six."""
+"""Everything on one Debian 12 host answers as it does on many."""
 
 from __future__ import annotations
 
