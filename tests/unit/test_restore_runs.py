@@ -184,9 +184,11 @@ def test_killed_while_it_copies_it_goes_on(site: Site) -> None:
     first = site.module("restored", type="latest", seconds=0)
     assert not first.failed, first.message
     killed = 0
+    # As the kernel has it, which may leave out where a filesystem of its own is mounted.
+    here = "/".join(site.here.parts[-3:])
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            ours = str(site.here) in (path / "mountinfo").read_text()
+            ours = here in (path / "mountinfo").read_text()
             if ours and b"main.restoring" in (path / "cmdline").read_bytes():
                 os.kill(int(path.name), 9)
                 killed += 1
