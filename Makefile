@@ -65,7 +65,7 @@ check-upstream: venv ## Fetch and verify every release of the catalogue
 lint: venv ## Check style and types
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@$(RUN) mypy lab plugins
+	@$(RUN) mypy lab plugins roles/backup/files/nano_backup
 	@$(RUN) yamllint --strict .
 	@$(RUN) ansible-lint --offline
 

@@ -24,7 +24,7 @@ UNITS = (
 LINTERS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
-    "mypy": ["mypy", "lab", "plugins"],
+    "mypy": ["mypy", "lab", "plugins", "roles/backup/files/nano_backup"],
     "yamllint": ["yamllint", "--strict", "."],
     "ansible-lint": ["ansible-lint", "--offline"],
 }
@@ -78,7 +78,7 @@ def attempt(command: Callable[..., str], *argv: Any) -> tuple[bool, str]:
         return False, ""
 
 
-def static(tally: Tally, env: dict[str, str]) -> None:
+def static(tally: Tally, env: dict[str, str], mirror: Path) -> None:
     """Lint and run the unit tests."""
     for name, argv in LINTERS.items():
         step(name)
@@ -86,7 +86,8 @@ def static(tally: Tally, env: dict[str, str]) -> None:
     step("unit tests")
     report = STATE / "unit.xml"
     report.unlink(missing_ok=True)
-    attempt(hosts.run, [sys.executable, "-m", "pytest", f"--junitxml={report}"], env)
+    servers = workload.programs(mirror, workload.missing_for_backups())
+    attempt(hosts.run, [sys.executable, "-m", "pytest", f"--junitxml={report}"], env | servers)
     tally.add_junit("unit", report)
 
 
@@ -174,7 +175,7 @@ def test(mirror: Path) -> None:
     env = hosts.environment(mirror)
     hosts.prepare_state(env)
     try:
-        static(tally, env)
+        static(tally, env, mirror)
         application(tally, env, mirror)
         if os.environ.get("NANO_TEST_ONLY") != "static":
             for scenario in hosts.NETWORKS:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import debs
@@ -23,6 +23,8 @@ REQUIREMENTS = (WORKLOAD / "requirements.txt", WORKLOAD / "requirements-test.txt
 # Where Debian and its like keep PostgreSQL's programs.
 POSTGRESQL = Path("/usr/lib/postgresql")
 OS_RELEASE = Path("/etc/os-release")
+# Debian's own, the one that python3-psycopg2 is for.
+PYTHON = Path("/usr/bin/python3")
 # Read by workload/nano_api/tests/programs.py.
 UNPACKED, MINIO = "NANO_TEST_PROGRAMS", "NANO_TEST_MINIO"
 
@@ -63,16 +65,31 @@ def missing() -> dict[str, str]:
     return lacks
 
 
-def programs(mirror: Path) -> dict[str, str]:
+def missing_for_backups() -> dict[str, str]:
+    """Return the same for the tests of the backups (tests/unit/backup_site.py)."""
+    lacks = {name: text for name, text in missing().items() if name == "postgresql"}
+    lacks |= {
+        name: text for name, text in (("pgbackrest", "pgBackRest"), ("rclone", "rclone")) if not shutil.which(name)
+    }
+    known = (
+        subprocess.run([PYTHON, "-c", "import psycopg2"], capture_output=True, check=False) if PYTHON.exists() else None
+    )
+    if known is None or known.returncode:
+        lacks["python3-psycopg2"] = "psycopg2"
+    return lacks
+
+
+def programs(mirror: Path, needed: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment variables that lead the tests to the servers that the machine lacks.
 
     What can't be had is told in a line each, and the tests that need it are skipped.
 
     Args:
         mirror: the mirror's folder; MinIO is taken from there where it lies there.
+        needed: packages to names of what the machine lacks; the application's tests need what `missing` returns.
     """
     found = {}
-    if lacks := missing():
+    if lacks := missing() if needed is None else dict(needed):
         try:
             found[UNPACKED] = str(_unpacked(sorted(lacks)))
         except LabError as error:
@@ -81,7 +98,8 @@ def programs(mirror: Path) -> dict[str, str]:
     if archives:
         found[MINIO] = str(_minio(archives[-1]))
     elif not shutil.which("minio"):
-        print("  - no MinIO in the mirror (make up brings it): moto stands in for the object store", flush=True)
+        instead = "moto stands in for the object store" if needed is None else "tests that need it are skipped"
+        print(f"  - no MinIO in the mirror (make up brings it): {instead}", flush=True)
     return found
 
 
