@@ -15,6 +15,7 @@ CONFIGURATION = "/etc/pgbackrest/pgbackrest.conf"
 USER = "postgres"
 # Reads the host's key.
 GROUP = "nano-tls"
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
 # pgBackRest tries again for as long as this when nobody answers, several times in a row; its default is 60 s.
 IO_TIMEOUT_S = 10
 # Code of the status of a repository that cannot be read: https://pgbackrest.org/command.html#command-info
@@ -62,7 +63,7 @@ def run(stanza: str, *argv: str) -> Done:
         user=owner.pw_uid,
         group=owner.pw_gid,
         extra_groups=[grp.getgrnam(GROUP).gr_gid],
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": owner.pw_dir},
+        env={**ENVIRONMENT, "HOME": owner.pw_dir},
         cwd="/",
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -166,7 +167,8 @@ def accepts(done: Done, stanza: str) -> None:
     Raises:
         PgBackRestError: a repository refuses it, or pgBackRest itself does. One that does not answer refuses nothing.
     """
-    if found := re.search(r"configuration file contains .*", done.errors):
+    # It warns before it has read where warnings are to go, and where that is depends on its version.
+    if found := re.search(r"configuration file contains .*", done.errors + done.output):
         raise PgBackRestError(f"The {found.group()}: correct pgbackrest_settings.")
     if done.code:
         raise PgBackRestError(f"pgBackRest refuses it: {meaning(done.errors + done.output)}.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import grp
 import os
+import pwd
 import tempfile
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def attempt(content: str, stanza: str) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchown(handle, 0, grp.getgrnam(pgbackrest.USER).gr_gid)
+            os.fchown(handle, 0, pwd.getpwnam(pgbackrest.USER).pw_gid)
             os.fchmod(handle, 0o640)
             file.write(content)
         pgbackrest.accepts(pgbackrest.run(stanza, "info", "--output=json", f"--config={name}"), stanza)

@@ -139,6 +139,21 @@ def check_postgresql(inventory: Inventory) -> Iterator[Problem]:
             yield Problem(host, f"postgresql_version: {version} is not supported; use one of {known}")
 
 
+def check_backup(inventory: Inventory) -> Iterator[Problem]:
+    """One place for backups, and something to back up and to verify."""
+    members = inventory.groups.get("backup", [])
+    if len(members) > 1:
+        names = " and ".join(sorted(members))
+        text = f"members: {names} would each make the same backups; leave the one that keeps the repository"
+        yield Problem("group backup", text)
+    databases = inventory.groups.get("postgresql", [])
+    own = [host for host in databases if str(inventory.get(host, "postgresql_attach", False)).lower() not in TRUE]
+    if members and not own:
+        yield Problem("group backup", "members: no host of group postgresql is the platform's own; leave the group out")
+    if inventory.groups.get("backup_verify") and not members:
+        yield Problem("group backup_verify", "members: group backup has no host, so nothing is to be verified; add one")
+
+
 def route_receivers(route: Any) -> Iterator[str]:
     """All receivers that a route of Alertmanager and the routes below it name."""
     if isinstance(route, Mapping):
@@ -177,6 +192,7 @@ CHECKS = (
     check_required,
     check_secrets,
     check_postgresql,
+    check_backup,
     check_alertmanager,
 )
 

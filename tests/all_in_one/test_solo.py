@@ -110,6 +110,15 @@ def test_unit_runs_in_its_sandbox(solo: Any, unit: str) -> None:
     assert exposure <= 2.0, f"{unit} is exposed at {exposure}"
 
 
+def test_wal_is_archived_on_its_own_disk_without_s3_and_without_a_server(solo: Any) -> None:
+    """The first run has proven it: the stanza's creation waits until WAL is there."""
+    shown = solo.check_output("cd / && sudo -u postgres pgbackrest --stanza=nano info --output=json")
+    (found,) = json.loads(shown)
+    assert [repo["key"] for repo in found["repo"]] == [1] and found["cipher"] == "aes-256-cbc"
+    assert found["archive"][-1]["max"], found
+    assert not solo.service("pgbackrest").is_running, "nobody else needs it"
+
+
 def test_nobody_gets_in_without_a_certificate(solo: Any) -> None:
     done = solo.run("curl --silent --show-error --cacert /etc/nano/tls/ca.crt https://solo:9100/metrics")
     # The alert that says why may be lost when the server closes first: what counts is that nothing was told.

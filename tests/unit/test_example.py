@@ -136,6 +136,20 @@ def test_without_a_vault_each_secret_is_named_with_its_remedy(production: Path) 
         ("group_vars/redis.yml", "rdb\n", "disk\n", "redis_persistence: is none of none, rdb, aof"),
         ("group_vars/all/main.yml", "dns_zone: ops.example.com", "dns_zone: ops", "dns_zone: ops is no domain"),
         ("group_vars/all/main.yml", "dns_zone:", "dns_provider: none\ndns_zone:", "but group dns has members"),
+        (
+            "hosts.yml",
+            "hosts: {store1: null}\n    # Restores",
+            "hosts: {store1: null, db2: null}\n    # R",
+            "db2 and store1 would",
+        ),
+        (
+            "group_vars/all/backup.yml",
+            "pgbackrest_s3_bucket: nano-backups\n",
+            "",
+            "pgbackrest_s3_bucket: not set, but other",
+        ),
+        ("group_vars/all/backup.yml", "https://store2", "http://store2", "not of the form https://host"),
+        ("group_vars/all/backup.yml", "16GiB", "16 GB", "no size that pgBackRest takes; write it as 16GiB"),
         ("group_vars/alertmanager.yml", "receiver: on-call", "receiver: on_call", "there is no receiver on_call"),
     ],
 )

@@ -129,6 +129,20 @@ def test_an_attached_host_has_no_role_to_declare() -> None:
     assert run({"db2": {"postgresql_role": "primary", "postgresql_attach": True}}) == []
 
 
+def test_backups_have_one_host_and_something_to_back_up() -> None:
+    assert run(groups={"backup": ["ops1"], "backup_verify": ["db2"]}) == []
+    assert run(groups={"backup": ["ops1", "db2"]}) == [
+        "group backup: members: db2 and ops1 would each make the same backups; leave the one that keeps the repository"
+    ]
+    nothing = "group backup: members: no host of group postgresql is the platform's own; leave the group out"
+    assert run(groups={"backup": ["ops1"], "postgresql": []}) == [nothing]
+    attached = {host: {"postgresql_attach": True} for host in ("db1", "db2")}
+    assert run(attached, {"backup": ["ops1"]}) == [nothing]
+    assert run(groups={"backup_verify": ["db2"]}) == [
+        "group backup_verify: members: group backup has no host, so nothing is to be verified; add one"
+    ]
+
+
 def test_the_same_mistake_on_all_hosts_is_one_line() -> None:
     assert run({host: {"host_port": "x"} for host in HOSTS}) == [
         "all hosts: host_port: is not of type int; correct its value"

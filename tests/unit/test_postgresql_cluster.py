@@ -80,10 +80,19 @@ def beside(scratch: Scratch, initialised: tuple[Scratch, Result], primary: str) 
     return clone
 
 
+def test_cluster_is_told_by_the_number_that_its_own_tools_tell(initialised: tuple[Scratch, Result]) -> None:
+    scratch, result = initialised
+    told = scratch.as_postgres(f"{BIN}/pg_controldata", "-D", f"/var/lib/postgresql/{VERSION}/main")
+    shown = subprocess.run(told, capture_output=True, text=True, check=True, cwd="/").stdout
+    assert f"Database system identifier:           {result['system_identifier']}\n" in shown
+    assert result["version"] == str(VERSION)
+
+
 def test_nothing_there_is_empty(scratch: Scratch) -> None:
     result = scratch.cluster()
     assert (result.failed, result.changed, result["holds"]) == (False, False, "empty")
     assert result["path"] == f"/var/lib/postgresql/{VERSION}/main"
+    assert result["system_identifier"] == ""
     scratch.data.mkdir(parents=True)
     assert scratch.cluster()["holds"] == "empty"
     assert scratch.content() == {}

@@ -35,7 +35,7 @@ SERVICES = {
         9000,
         "minio",
         "minio",
-        (*PROBERS, "minio", "nano_api", "postgresql"),
+        (*PROBERS, "minio", "nano_api", "postgresql", "backup", "backup_verify"),
         page="/minio/health/live",
         mutual=False,
     ),
@@ -55,9 +55,22 @@ SERVICES = {
         5432,
         "postgresql@17-main",
         "postgresql",
-        ("postgresql", "nano_api", "blackbox_exporter"),
+        ("postgresql", "nano_api", "backup", "blackbox_exporter"),
         "postgresql",
         served="SCRAM-SHA-256",
+    ),
+    # It greets everybody, and does nothing for who has no certificate with a name that it knows: test_pgbackrest.py.
+    "pgbackrest": Service(
+        8432, "pgbackrest", "postgresql", ("backup",), "pgbackrest", served="pgBackRest", mutual=False
+    ),
+    "pgbackrest_repository": Service(
+        8432,
+        "pgbackrest",
+        "backup",
+        ("postgresql", "backup_verify"),
+        "pgbackrest",
+        served="pgBackRest",
+        mutual=False,
     ),
     # Redis goes on to ask for the password.
     "redis": Service(

@@ -128,12 +128,17 @@ def test_slow_statement_is_in_the_journal(lab: Lab, eventually: Callable[..., An
 
 def test_every_password_is_kept_as_scram(lab: Lab) -> None:
     kept = lab.admin(PRIMARY, "SELECT rolname, left(rolpassword, 14) FROM pg_authid WHERE rolpassword IS NOT NULL")
-    assert sorted(kept.splitlines()) == ["nano|SCRAM-SHA-256$", "replicator|SCRAM-SHA-256$"]
+    assert sorted(kept.splitlines()) == [
+        "nano_backup|SCRAM-SHA-256$",
+        "nano|SCRAM-SHA-256$",
+        "replicator|SCRAM-SHA-256$",
+    ]
 
 
 def test_roles_can_do_no_more_than_they_need(lab: Lab) -> None:
     sql = "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolreplication FROM pg_roles WHERE rolcanlogin"
     assert sorted(lab.admin(PRIMARY, sql).splitlines()) == [
+        "nano_backup|f|f|f|f",
         "nano_heartbeat|f|f|f|f",
         "nano|f|f|f|f",
         "postgres|t|t|t|t",

@@ -23,6 +23,8 @@ VICTIMS = {
     "alertmanager": "ops1",
     "redis": "app1",
     "postgresql": "db1",
+    "pgbackrest": "db2",
+    "pgbackrest_repository": "store1",
 }
 FIREWALL = "/etc/nano/firewall.nft"
 
