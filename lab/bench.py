@@ -89,7 +89,7 @@ def machine() -> list[str]:
     return [
         f"- {os.cpu_count()} cores ({model}), {total:.0f} GiB of memory, Linux {platform.release()}",
         f"- {core}, Python {platform.python_version()}, engine {engine}, nano.ops {commit or 'without a history'}",
-        f"- {time.strftime('%Y-%m-%d', time.gmtime())}, six hosts of Debian 13, artifacts and image at hand",
+        f"- {time.strftime('%Y-%m-%d', time.gmtime())}, seven hosts of Debian 13, artifacts and image at hand",
     ]
 
 
@@ -103,7 +103,7 @@ def page(floor: list[Run], cold: Run, warm: list[Run], trio: list[Run]) -> str:
     """Return docs/benchmarks.md."""
     base = statistics.median(run.seconds for run in floor)
     rows = [
-        ("a play with one task that does nothing, six hosts", floor, None),
+        ("a play with one task that does nothing, seven hosts", floor, None),
         ("`site.yml`, bare hosts (cold)", [cold], TARGETS["cold"]),
         ("`site.yml`, nothing to change (warm)", warm, TARGETS["warm"]),
         ("host, node_exporter, Prometheus and Alertmanager on one host, warm", trio, TARGETS["trio"]),

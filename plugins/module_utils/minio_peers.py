@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.nano.ops.plugins.module_utils import minio_replication
+from ansible_collections.nano.ops.plugins.module_utils import minio_marks, minio_replication
 from ansible_collections.nano.ops.plugins.module_utils.minio_replication import Found, Peer, Target
-from ansible_collections.nano.ops.plugins.module_utils.s3 import Store, StoreError, UnreachableError
+from ansible_collections.nano.ops.plugins.module_utils.s3 import PAUSE_S, Store, StoreError
+from ansible_collections.nano.ops.plugins.module_utils.s3_lifecycle import text_at
 
+# A store looks at the others every 5 s.
+LOOK_S = 20.0
 # Why another store cannot be told of yet, or ""; asked of the store itself.
 Ready = Callable[[Peer, str], str]
+# Opens another store as the user who takes over objects there.
+Opener = Callable[[Peer], Store]
 
 
 @dataclass(frozen=True)
@@ -31,19 +37,37 @@ class Bucket:
         return [name for name in (*self.found.rules, *self.found.spoilt) if name not in {p.rule() for p in self.peers}]
 
     def stale(self, access_key: str) -> list[Target]:
-        """Return the targets of ours that lead nowhere that is wanted."""
-        ours = [target for target in self.found.targets if target.access_key == access_key]
-        return [target for target in ours if not any(target.fits(peer) for peer in self.peers)]
+        """Return the targets of ours that lead nowhere that is wanted, and that no rule of others uses."""
+        used = {text_at(rule, "Destination/Bucket") for rule in self.found.others}
+        return [
+            target
+            for target in self.found.targets
+            if target.access_key == access_key
+            and target.arn not in used
+            and not any(target.fits(peer) for peer in self.peers)
+        ]
 
 
 @dataclass
 class Work:
-    """All buckets. `changes` is what was done, `waiting` what could not be done yet, a sentence each."""
+    """All buckets. `changes` is what was done, `early` what is to be done again later, a sentence each.
+
+    `late` are the buckets that another store did not let be set, by its name and the reason.
+    """
 
     buckets: list[Bucket]
     access_key: str
     changes: list[str] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
+    early: list[str] = field(default_factory=list)
+    late: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def waiting(self) -> list[str]:
+        """Return what could not be done yet, a sentence for each store and reason."""
+        return self.early + [
+            f"{peer} does not get the buckets {', '.join(names)} as it should: {reason}. That was left as it is; run "
+            "this again when that store is set up and answers."
+            for (peer, reason), names in self.late.items()
+        ]
 
     def intended(self) -> list[str]:
         """Return what would be done, if every store answers."""
@@ -94,20 +118,19 @@ def survey(
     )
 
 
-def asker(ca_file: str, region: str) -> Ready:
+def asker(open_peer: Opener) -> Ready:
     """Return how another store is asked, with the replication's own keys. One that does not answer is asked once."""
     silent: dict[str, str] = {}
 
     def ready(peer: Peer, bucket: str) -> str:
         if peer.name not in silent:
             try:
-                store = Store(peer.url, peer.keys(), ca_file, region, 0)
-                versioning = store.ask("GET", f"/{bucket}", {"versioning": ""})
-                return "" if b"<Status>Enabled</Status>" in versioning.body else "its bucket keeps no versions"
-            except UnreachableError as error:
-                silent[peer.name] = str(error)
+                versioning = open_peer(peer).ask("GET", f"/{bucket}", {"versioning": ""}, also=(404,))
             except StoreError as error:
-                return str(error)
+                silent[peer.name] = str(error)
+            else:
+                enabled = b"<Status>Enabled</Status>" in versioning.body
+                return "" if enabled else "it has no such bucket with versions"
         return silent[peer.name]
 
     return ready
@@ -140,10 +163,7 @@ def connect(store: Store, work: Work, bucket: Bucket, ready: Ready) -> None:
     for peer in bucket.missing():
         reason = ready(peer, name)
         if reason:
-            work.waiting.append(
-                f"bucket {name} is not replicated to {peer.name} as it should be: {reason}. It was left as it was; run "
-                "this again when that store is set up and answers."
-            )
+            work.late.setdefault((peer.name, reason), []).append(name)
             continue
         target = found.target(peer)
         if target is None or target.secret != peer.secret:
@@ -157,15 +177,37 @@ def connect(store: Store, work: Work, bucket: Bucket, ready: Ready) -> None:
     work.changes += done
 
 
-def send_again(store: Store, work: Work) -> None:
-    """Hand over all that there is once more, to every store that is set up.
+def unseen(store: Store, bucket: str, target: Target) -> str:
+    """Return why a store would send to another one in vain, or "", having waited for it to look."""
+    deadline = time.monotonic() + LOOK_S
+    while minio_replication.shuns(store, bucket, target.arn):
+        if time.monotonic() > deadline:
+            return f"the store itself does not reach it at {target.place}"
+        time.sleep(PAUSE_S)
+    return ""
+
+
+def send_again(store: Store, work: Work, open_peer: Opener) -> None:
+    """Hand over all that there is once more, to every store that is set up and answers.
 
     Raises:
-        StoreError: the store has refused.
+        StoreError: a store has refused.
     """
+    ready = asker(open_peer)
     for bucket in work.buckets:
         for peer in bucket.peers:
             target = bucket.found.target(peer)
-            if bucket.found.right(peer) and target:
-                minio_replication.send_again(store, bucket.name, target.arn)
-                work.changes.append(f"all of bucket {bucket.name} is sent to {peer.name} again")
+            if not target or not bucket.found.right(peer):
+                continue
+            reason = ready(peer, bucket.name) or unseen(store, bucket.name, target)
+            if reason:
+                work.late.setdefault((peer.name, reason), []).append(bucket.name)
+                continue
+            minio_replication.send_again(store, bucket.name, target.arn)
+            work.changes.append(f"all of bucket {bucket.name} is sent to {peer.name} again")
+            _, early = minio_marks.hand_over(store, open_peer(peer), bucket.name)
+            if early:
+                work.early.append(
+                    f"{early} deleted objects of bucket {bucket.name} have not arrived at {peer.name} yet; run this "
+                    "again when they have, so that they are hidden there too."
+                )

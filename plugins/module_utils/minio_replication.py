@@ -191,6 +191,17 @@ def forget(store: Store, bucket: str, target: Target) -> None:
     store.ask("DELETE", f"{ADMIN}/remove-remote-target", {"bucket": bucket, "arn": target.arn}, also=(404,))
 
 
+def shuns(store: Store, bucket: str, arn: str) -> bool:
+    """Return whether a store takes another one for down; it looks every few seconds once it has had something to send.
+
+    Raises:
+        StoreError: it does not tell.
+    """
+    answer = store.ask("GET", f"{ADMIN}/list-remote-targets", {"bucket": bucket, "type": "replication"})
+    known = [target for target in read_json(answer) or [] if target.get("arn") == arn]
+    return any(target.get("totalDowntime") and not target.get("isOnline") for target in known)
+
+
 def send_again(store: Store, bucket: str, arn: str) -> None:
     """Hand over all that is in a bucket once more, for a store that was built anew.
 

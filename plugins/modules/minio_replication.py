@@ -79,7 +79,9 @@ options:
     type: str
     default: ""
   send_again:
-    description: Whether to send all that there is once more, for another store that was built anew. Always a change.
+    description: >-
+      Whether to send all that there is once more, for another store that was built anew, and the marks of deletion that
+      it has missed. Always a change.
     type: bool
     default: false
 attributes:
@@ -164,15 +166,20 @@ def main() -> None:
             work = survey(None, params)
         changes = work.intended()
         if store and not module.check_mode:
-            minio_peers.apply(store, work, minio_peers.asker(params["ca_file"], params["region"]))
+
+            def open_peer(peer: minio_replication.Peer) -> Store:
+                return Store(peer.url, peer.keys(), params["ca_file"], params["region"], 0)
+
+            minio_peers.apply(store, work, minio_peers.asker(open_peer))
             if params["send_again"]:
-                minio_peers.send_again(store, work)
+                minio_peers.send_again(store, work, open_peer)
             changes = work.changes
     except StoreError as error:
         module.fail_json(msg=str(error), changed=bool(work.changes))
-    for text in work.waiting:
+    waiting = work.waiting()
+    for text in waiting:
         module.warn(text)
-    module.exit_json(changed=bool(changes), changes=changes, waiting=work.waiting, diff=work.diff())
+    module.exit_json(changed=bool(changes), changes=changes, waiting=waiting, diff=work.diff())
 
 
 if __name__ == "__main__":

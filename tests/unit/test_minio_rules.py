@@ -40,6 +40,14 @@ def test_name_that_s3_does_not_take(name: str) -> None:
         ({"expire_days": {"tmp/": True}}, "expire_days['tmp/']: True"),
         ({"expire_days": {"/tmp": 1}}, "starts with /"),
         ({"object_lock": True, "versioning": False}, "object_lock, which needs versioning: true"),
+        ({"replicate": True, "versioning": False}, "replicate, which needs versioning: true"),
+        ({"lock_days": -1, "object_lock": True}, "lock_days: -1"),
+        ({"lock_days": 30}, "lock_days, which needs object_lock: true"),
+        ({"lock_days": 30, "object_lock": True, "noncurrent_days": 7}, "noncurrent_days: 7, less than lock_days: 30"),
+        ({"lock_mode": "strict"}, "lock_mode: strict; write compliance or governance"),
+        ({"transition_days": {"audit/": 90}}, "write both"),
+        ({"transition_class": "COLD"}, "write both"),
+        ({"transition_days": {"audit/": 0}, "transition_class": "COLD"}, "transition_days['audit/']: 0"),
     ],
 )
 def test_bucket_that_cannot_be(bucket: dict[str, Any], words: str) -> None:
@@ -64,6 +72,24 @@ def test_bucket_that_cannot_be(bucket: dict[str, Any], words: str) -> None:
 def test_user_that_cannot_be(user: dict[str, Any], words: str) -> None:
     (text,) = problems([BUCKET], [{**USER, **user}], "nano-admin", PASSWORD)
     assert words in text
+
+
+def test_deletion_needs_a_bucket_where_versions_are_locked_or_not_kept() -> None:
+    """MinIO takes an object with all versions for whoever may delete it, unless the bucket has object lock."""
+    user = {**USER, "buckets": [{"name": "uploads", "access": "write", "delete": True}]}
+
+    def found(**more: Any) -> list[str]:
+        return problems([{**BUCKET, **more}], [user], "nano-admin", PASSWORD)
+
+    (text,) = found()
+    assert "application may delete in uploads, which keeps versions without object_lock" in text
+    assert found(object_lock=True) == found(versioning=False) == []
+
+
+def test_old_versions_may_stay_for_good_or_as_long_as_they_are_locked() -> None:
+    for days in (0, 30, 31):
+        bucket = {**BUCKET, "object_lock": True, "lock_days": 30, "noncurrent_days": days}
+        assert problems([bucket], [], "nano-admin", PASSWORD) == []
 
 
 def test_two_of_a_name() -> None:

@@ -59,6 +59,14 @@ def found(user: minio_policy.User = USER, **changes: Any) -> minio_iam.Found:
     return minio_iam.Found(**{**state, **changes})
 
 
+def locked(mode: str, days: int) -> s3_buckets.Bucket:
+    return s3_buckets.Bucket("b", object_lock=True, lock_mode=mode, lock_days=days)
+
+
+def lock_found(mode: str, days: int) -> s3_buckets.Found:
+    return s3_buckets.Found(versioning=True, object_lock=True, lock=s3_buckets.Lock(mode, days))
+
+
 @pytest.mark.parametrize(
     ("query", "signature"),
     [
@@ -123,6 +131,49 @@ def test_rule_that_somebody_has_switched_off_is_a_difference() -> None:
     assert s3_buckets.differs(bucket, s3_buckets.Found(versioning=True, rules=rules))
 
 
+@pytest.mark.parametrize(
+    "state", [None, lock_found("", 0), lock_found("compliance", 29), lock_found("governance", 30), lock_found("", 0)]
+)
+def test_lock_is_set_and_made_stronger(state: s3_buckets.Found | None) -> None:
+    store = FakeStore()
+    bucket = locked("compliance", 30)
+    assert s3_buckets.problem(bucket, state) == "" and s3_buckets.differs(bucket, state)
+    s3_buckets.apply(store, bucket, state)
+    method, target, body = store.asked[-1]
+    assert (method, target) == ("PUT", "/b?object-lock=")
+    assert s3_buckets.read_lock(body) == s3_buckets.Lock("compliance", 30)
+
+
+def test_lock_that_is_right_is_left_alone() -> None:
+    store = FakeStore()
+    assert not s3_buckets.differs(locked("compliance", 30), lock_found("compliance", 30))
+    s3_buckets.apply(store, locked("compliance", 30), lock_found("compliance", 30))
+    assert store.asked == []
+
+
+def test_lock_in_years_is_read_in_days() -> None:
+    body = (
+        b"<ObjectLockConfiguration><Rule><DefaultRetention><Mode>COMPLIANCE</Mode><Years>2</Years></DefaultRetention>"
+    )
+    assert s3_buckets.read_lock(body + b"</Rule></ObjectLockConfiguration>") == s3_buckets.Lock("compliance", 730)
+
+
+def test_prefix_moves_to_another_class_before_it_goes() -> None:
+    bucket = s3_buckets.Bucket(
+        "audit", expire_days={"audit/": 730}, transition_days={"audit/": 90}, transition_class="COLD"
+    )
+    text = s3_lifecycle.write(bucket.rules(), [])
+    assert b"<Transition><Days>90</Days><StorageClass>COLD</StorageClass></Transition>" in text
+    assert s3_lifecycle.read(text) == (bucket.rules(), [])
+
+
+def test_class_that_the_store_lacks_is_told() -> None:
+    store = FakeStore(s3.Answer(400, b"<Error><Code>InvalidStorageClass</Code></Error>"))
+    bucket = s3_buckets.Bucket("audit", transition_days={"audit/": 90}, transition_class="COLD")
+    with pytest.raises(s3.StoreError, match=r"InvalidStorageClass\. Does the store have a storage class COLD"):
+        s3_buckets.apply(store, bucket, s3_buckets.Found(versioning=True))
+
+
 def test_last_rule_goes_by_deleting_the_lifecycle() -> None:
     store = FakeStore()
     before = s3_buckets.Bucket("uploads", noncurrent_days=30)
@@ -145,6 +196,9 @@ def test_new_bucket_is_made_and_versioned() -> None:
         (s3_buckets.Bucket("b", versioning=False), s3_buckets.Found(versioning=True), "set versioning: true"),
         (s3_buckets.Bucket("b", object_lock=True), s3_buckets.Found(versioning=True), "set object_lock: false"),
         (s3_buckets.Bucket("b"), s3_buckets.Found(versioning=True, object_lock=True), "set object_lock: true"),
+        (locked("compliance", 29), lock_found("compliance", 30), "with lock_mode compliance, lock_days 30 and is told"),
+        (locked("compliance", 0), lock_found("governance", 30), "told lock_days 0: a lock is never shortened"),
+        (locked("governance", 60), lock_found("compliance", 30), "told lock_mode governance, lock_days 60"),
     ],
 )
 def test_what_keeps_data_is_never_switched_off(

@@ -62,15 +62,18 @@ class Client:
         return Answer(int(head.split()[1]), rest, version.group(1) if version else "")
 
 
-def client(lab: Lab, host: str = "app1", access_key: str = "nano-api", secret: str | None = None) -> Client:
-    """Return a client of the lab's store; the application unless another name is given."""
+def client(
+    lab: Lab, host: str = "app1", access_key: str = "nano-api", secret: str | None = None, store: str = ""
+) -> Client:
+    """Return a client of a store, the first one by name; the application unless another name is given."""
     own = lab.secrets()["nano_api_s3_secret"] if secret is None else secret
-    return Client(lab, lab.group("minio")[0], host, access_key, Secret(own))
+    return Client(lab, store or lab.group("minio")[0], host, access_key, Secret(own))
 
 
-def administrator(lab: Lab) -> Client:
-    """Return the store's administrator."""
-    return client(lab, lab.group("minio")[0], ROOT, lab.secrets()["minio_root_password"])
+def administrator(lab: Lab, store: str = "") -> Client:
+    """Return the administrator of a store, on its own host."""
+    name = store or lab.group("minio")[0]
+    return client(lab, name, ROOT, lab.secrets()["minio_root_password"], name)
 
 
 def token(access_key: str, secret: str) -> str:
@@ -85,17 +88,26 @@ def token(access_key: str, secret: str) -> str:
 
 
 def versions(root: Client, path: str) -> list[str]:
-    """Return the versions of an object of the application's bucket, marks of deletion among them."""
-    answer = root.ask("GET", f"{BUCKET}?prefix={path.removeprefix(f'{BUCKET}/')}&versions=")
+    """Return the versions of an object, marks of deletion among them, the newest first."""
+    bucket, _, name = path.removeprefix("/").partition("/")
+    answer = root.ask("GET", f"/{bucket}?prefix={name}&versions=")
     assert answer.status == 200, answer
     return VERSIONS.findall(answer.body)
 
 
 @pytest.fixture
 def key(lab: Lab) -> Iterator[str]:
-    """Path of an object of the test's own; the administrator takes all its versions away."""
+    """Path of an object of the test's own; the administrators take all its versions away."""
     path = f"{BUCKET}/verify-{secrets.token_hex(6)}"
     yield path
-    root = administrator(lab)
+    for store in lab.group("minio"):
+        take_away(administrator(lab, store), path)
+
+
+def take_away(root: Client, path: str) -> None:
+    """Delete every version of an object in one store, over the lock that the lab's mode leaves to its administrator."""
     for version in versions(root, path):
-        assert root.ask("DELETE", f"{path}?versionId={version}").status == 204
+        answer = root.ask(
+            "DELETE", f"{path}?versionId={version}", headers={"x-amz-bypass-governance-retention": "true"}
+        )
+        assert answer.status == 204, answer

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.disturbs
 HOST = "store1"
 MINIO = ("site.yml", "--limit", HOST, "--tags", "minio")
 NEW_BUCKET = "verify-kept"
+LOCKED = {"name": "verify-locked", "object_lock": True}
 GRANT = {"name": NEW_BUCKET, "access": "readwrite", "delete": True}
 
 
@@ -89,7 +90,9 @@ def test_client_comes_changes_and_goes(lab: Lab, playbook: Callable[..., Run]) -
 
     def give(secret: str) -> Run:
         user = {"access_key": "verify", "secret": secret, "buckets": [GRANT]}
-        more = {"minio_buckets": [*own["minio_buckets"], {"name": NEW_BUCKET}], "minio_users": [user]}
+        # Who may delete where versions are kept needs object lock there.
+        bucket = {"name": NEW_BUCKET, "object_lock": True}
+        more = {"minio_buckets": [*own["minio_buckets"], bucket], "minio_users": [user]}
         run = playbook(*MINIO, "--diff", extra_vars=more)
         assert run.rc == 0 and secret not in run.output, run.output
         return run
@@ -127,8 +130,23 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "the secret of verify is missing or shorter than 8",
     ),
     "versions given up": (
-        {"minio_buckets": [{"name": name, "versioning": False} for name in (BUCKET.strip("/"), "nano-logs")]},
+        {"minio_users": [], "minio_buckets": [{"name": BUCKET.strip("/"), "versioning": False}]},
         "keeps old versions and is told not to",
+    ),
+    "lock shortened": (
+        {"minio_users": [], "minio_buckets": [{"name": "nano-backups", "object_lock": True}]},
+        "a lock is never shortened or weakened here",
+    ),
+    "old versions gone before their lock": (
+        {"minio_users": [], "minio_buckets": [{**LOCKED, "lock_days": 30, "noncurrent_days": 7}]},
+        "noncurrent_days: 7, less than lock_days: 30",
+    ),
+    "deletion that nothing holds": (
+        {
+            "minio_buckets": [{"name": NEW_BUCKET}],
+            "minio_users": [{"access_key": "verify", "secret": "a-good-secret", "buckets": [GRANT]}],
+        },
+        "which keeps versions without object_lock",
     ),
     "disk too small": ({"minio_disk_free_min_mb": 10**9}, "MiB free on the filesystem of /var/lib/minio"),
 }

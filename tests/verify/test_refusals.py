@@ -142,7 +142,7 @@ def allowed(lab: Lab, source: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("source", ["app1", "app2", "db1", "db2", "ops1", "store1"])
+@pytest.mark.parametrize("source", ["app1", "app2", "db1", "db2", "ops1", "store1", "store2"])
 def test_ports_open_to_the_hosts_that_use_them_and_to_no_other(lab: Lab, source: str) -> None:
     places = [
         (f"{target}:{service.port}", lab.address(target), service.port)
@@ -154,7 +154,7 @@ def test_ports_open_to_the_hosts_that_use_them_and_to_no_other(lab: Lab, source:
     assert sorted(set(opened)) == allowed(lab, source)
 
 
-@pytest.mark.parametrize("host", ["app1", "app2", "db1", "db2", "ops1", "store1"])
+@pytest.mark.parametrize("host", ["app1", "app2", "db1", "db2", "ops1", "store1", "store2"])
 def test_nothing_else_listens(lab: Lab, host: str) -> None:
     """Every listener is a service of the contract on the host's own address, SSH, or on loopback."""
     ours = {

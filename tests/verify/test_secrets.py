@@ -54,7 +54,7 @@ def search(lab: Lab, host: str, looked_for: dict[str, dict[str, str]]) -> dict[s
     return found
 
 
-@pytest.mark.parametrize("host", ["app1", "app2", "db1", "db2", "ops1", "store1"])
+@pytest.mark.parametrize("host", ["app1", "app2", "db1", "db2", "ops1", "store1", "store2"])
 def test_secrets_are_nowhere_for_others_to_see(lab: Lab, host: str) -> None:
     assert search(lab, host, values(lab))["found"] == []
 
