@@ -32,7 +32,8 @@ from .conftest import ROOT
 
 SOURCE = ROOT / "roles/backup/files"
 NEEDED = ("initdb", "pgbackrest", "rclone")
-POSTGRESQL = "initdb postgres pg_ctl pg_dump pg_dumpall pg_restore psql pg_amcheck pg_controldata pg_isready".split()
+POSTGRESQL = ("initdb", "postgres", "pg_ctl", "pg_dump", "pg_dumpall", "pg_restore", "psql")
+POSTGRESQL += ("pg_amcheck", "pg_controldata", "pg_isready", "pg_basebackup")
 PASSWORD, PASSPHRASE = "a-password-of-the-tests", "a passphrase of the tests"
 ACCESS_KEY, S3_SECRET = "tests-access-key", "tests-secret-key"
 BUCKET = "nano-backups"

@@ -123,7 +123,9 @@ def write_metrics(config: Config, state: State, log: Log) -> None:
     wal_state = State(config.state_directory / "wal.json", log)
     path = config.metrics_directory / "nano_backup.prom"
     if state.running and not files.is_locked(_lock(config)):
+        # Killed, and not settled yet; the next run notes it.
         state.steps[state.running].success = False
+        state.running = ""
     live.collect(config, state, wal_state, log).write(path)
     if wal.check(config, wal_state, log):
         live.collect(config, state, wal_state, log).write(path)

@@ -72,8 +72,9 @@ def results(page: Page, state: State) -> None:
     for step in state.of_kind("full", "diff", "dump", "copy"):
         labels = {"kind": step.kind, **step.labels}
         page.put("last_run_timestamp_seconds", step.last_run, **labels)
-        # One that is at work has not failed yet, and has not succeeded either: the last end still counts.
-        page.put("last_run_success", step.success, **labels)
+        # Of one that is at work the last end counts; the first of all has none yet.
+        if step.seconds or not state.running:
+            page.put("last_run_success", step.success, **labels)
         page.put("duration_seconds", step.seconds or None, **labels)
         page.put("last_success_timestamp_seconds", step.last_success or None, **labels)
         if step.success:

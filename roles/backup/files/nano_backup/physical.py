@@ -17,6 +17,11 @@ from .state import Outcome
 EARLY_DAYS = 0.5
 # Since this version pgBackRest itself takes the primary when there is no standby.
 PREFERS = (2, 54)
+# Seconds to wait for the WAL that makes a backup whole. While one repository is away, each attempt to archive takes
+# minutes, and the other one gets its WAL that much later.
+WAL_S = 900
+# Seconds that a repository may take to answer at all; pgBackRest itself tries for half an hour.
+ANSWER_S = 60
 OK, NO_STANZA, NO_BACKUP = 0, (1, 3), 2
 
 
@@ -119,12 +124,13 @@ def backup(config: Config, repository: int, kind: str) -> Outcome:
     """Make a backup.
 
     Raises:
-        BackupError: pgBackRest failed; its words are in the text.
+        BackupError: the repository does not answer, or pgBackRest failed; its words are in the text.
     """
-    attempts = _standby(config)
+    info(config, repository, ANSWER_S)
+    attempts, words = _standby(config), [f"--type={kind}", f"--archive-timeout={WAL_S}"]
     for number, options in enumerate(attempts, 1):
         try:
-            command.run(pgbackrest(config, repository, "backup", f"--type={kind}", *options))
+            command.run(pgbackrest(config, repository, "backup", *words, *options))
             break
         except command.CommandError as error:
             if number == len(attempts) or "standby" not in error.words:

@@ -57,7 +57,7 @@ def _physical(config: Config, state: State, repository: int, kind: str) -> None:
     chosen = kind
     if kind == "auto":
         try:
-            found = physical.info(config, repository)
+            found = physical.info(config, repository, physical.ANSWER_S)
             chosen = physical.due(found.backups, time.time(), config.full_interval_days)
         except BackupError:
             # The backup itself will say it, and be noted as failed.

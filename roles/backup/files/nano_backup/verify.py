@@ -108,7 +108,9 @@ def verify_physical(config: Config, repository: int, log: Log) -> Outcome:
 
 def _restore(config: Config, repository: int, place: scratch.Scratch) -> float:
     place.data.mkdir(mode=0o700)
-    words = [f"--pg1-path={place.data}", "--archive-mode=off", f"--tablespace-map-all={place.folder / 'tablespaces'}"]
+    # The backup host's own configuration knows the databases on their hosts; this one is here.
+    words = ["--reset-pg1-host", f"--pg1-path={place.data}", "--archive-mode=off"]
+    words.append(f"--tablespace-map-all={place.folder / 'tablespaces'}")
     began = time.monotonic()
     try:
         command.run(physical.pgbackrest(config, repository, "restore", *words))

@@ -13,8 +13,9 @@ from .errors import BackupError
 from .log import Log
 from .state import Outcome, State
 
-# Listing an archive of 30 days takes seconds; a hole does not close by itself.
-EVERY_S = 3600.0
+# Listing an archive of 30 days takes seconds; a hole does not close by itself. A repository that did not answer is
+# asked again before long.
+EVERY_S, AGAIN_S = 3600.0, 300.0
 LIST_S = 120.0
 SEGMENT = re.compile(r"(?:^|/)([0-9A-F]{24})-[0-9a-f]{40}")
 # Segments of 16 MiB to a file number of 4 GiB, PostgreSQL's default.
@@ -80,8 +81,9 @@ def check(config: Config, state: State, log: Log) -> bool:
     looked = False
     for repository in config.repositories:
         labels = {"repository": str(repository)}
-        last = max((each.last_run for each in state.of_kind("wal") if each.labels == labels), default=0.0)
-        if time.time() - last > EVERY_S:
+        waits = [each.last_run + (EVERY_S if each.success else AGAIN_S) for each in state.of_kind("wal")
+                 if each.labels == labels]  # fmt: skip
+        if time.time() > max(waits, default=0.0):
             state.step("wal", labels, f"WAL of repository {repository}", functools.partial(look, config, repository))
             looked = True
     for name in (number for number, has_gap in known(state).items() if has_gap and looked):
