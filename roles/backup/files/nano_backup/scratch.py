@@ -57,23 +57,29 @@ FROM_CONTROL = {"max_prepared_xacts setting": "max_prepared_transactions"}
 
 
 def clear(folder: Path) -> None:
-    """Make a folder empty, ending what still runs in it. Raises OSError."""
-    pid_file = folder / "data/postmaster.pid"
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pid = int(pid_file.read_text(encoding="utf-8").splitlines()[0])
-        # The number may be somebody else's by now.
-        if Path(f"/proc/{pid}/cwd").resolve() == (folder / "data").resolve():
-            os.kill(pid, signal.SIGQUIT)
-            _gone(pid, 30)
+    """Make a folder empty, ending what still works in it. Raises OSError."""
+    deadline = time.monotonic() + 30
+    # The children of a server that was killed see it after a moment, and rename files until then.
+    while (left := _working(folder)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(mode=0o700, parents=True)
 
 
-def _gone(pid: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
-        time.sleep(0.1)
+def _working(folder: Path) -> list[int]:
+    """Return the processes that run in a folder or name a file of it, as far as they may be looked at."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            inside = any(bytes(folder) + b"/" in word for word in words)
+            if inside or (place / "cwd").resolve().is_relative_to(folder):
+                found.append(int(place.name))
+    return [pid for pid in found if pid != os.getpid()]
 
 
 class Scratch:
