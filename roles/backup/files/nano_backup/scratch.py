@@ -62,7 +62,7 @@ def clear(folder: Path) -> None:
     # The children of a server that was killed see it after a moment, and rename files until then.
     while (left := _working(folder)) and time.monotonic() < deadline:
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
     if folder.exists():
