@@ -41,9 +41,11 @@ def running_store(open_folder: Path) -> Iterator[Store]:
         pytest.skip("no MinIO here (make test brings it)")
     made = Store(open_folder / "store")
     made.start()
-    made.make_bucket()
-    yield made
-    made.stop()
+    try:
+        made.make_bucket()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture
