@@ -221,6 +221,7 @@ def check_end(choice: Choice, wanted: Wanted, grows: bool, accept_gap: bool) -> 
     Raises:
         RestoreError: it does, with how far one gets.
     """
+    # pgBackRest tells times of storage in whole seconds, cut off: the segment may be that much younger.
     end = f"the last WAL that can be replayed was stored at {utc(choice.last_time)}"
     if choice.missing:
         if wanted.type == "latest" and not accept_gap:
@@ -229,13 +230,13 @@ def check_end(choice: Choice, wanted: Wanted, grows: bool, accept_gap: bool) -> 
                 f"{end}. Restore "
                 "until there with -e restore_accept_gap=true, or name a backup from after the gap with restore_set"
             )
-        if wanted.type == "lsn" or (wanted.type == "time" and wanted.moment > choice.last_time):
+        if wanted.type == "lsn" or (wanted.type == "time" and wanted.moment >= choice.last_time + 1):
             raise RestoreError(
                 f"the target lies behind a gap: WAL segment {choice.missing} is missing in every repository; {end}. "
                 "Choose a "
                 "target before that, or a backup from after the gap with restore_set"
             )
-    elif not grows and wanted.type == "time" and wanted.moment > choice.last_time:
+    elif not grows and wanted.type == "time" and wanted.moment >= choice.last_time + 1:
         raise RestoreError(
             f"the archive ends before the target {utc(wanted.moment)}: {end}. Choose an earlier target, or "
             "restore_type=latest for all there is"

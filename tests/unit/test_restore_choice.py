@@ -96,6 +96,8 @@ def test_gap_is_found_over_all_repositories() -> None:
     assert accepted.last_wal == choices.segment_name(1, 14)
     assert choose(holes, type="time", moment=14_000.0).last_wal == choices.segment_name(1, 14)
     assert "behind a gap" in refused(holes, type="time", moment=14_061.0)
+    # Stored within the second that the repository tells, which cuts off what comes after the point.
+    assert choose(holes, type="time", moment=14_060.9).missing
     assert "behind a gap" in refused(holes, type="lsn", target=lsn_text(16 * SEGMENT))
 
 

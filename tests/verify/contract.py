@@ -21,6 +21,8 @@ class Service:
     served: str = "HTTP/1.1 200 OK"
     # Whether it serves certificates of the platform alone; the others ask for a signature or a password.
     mutual: bool = True
+    # Whether it speaks TLS at all.
+    tls: bool = True
 
 
 PROBERS = ("prometheus", "blackbox_exporter")
@@ -72,6 +74,8 @@ SERVICES = {
         served="pgBackRest",
         mutual=False,
     ),
+    # What it tells is for everybody, and what changes it is signed: test_dns.py.
+    "dns": Service(53, "named", "dns", ("all",), "dns", served="", mutual=False, tls=False),
     # Redis goes on to ask for the password.
     "redis": Service(
         6379, "redis-server", "redis", ("redis", "nano_api", "blackbox_exporter"), "redis", served="-NOAUTH"

@@ -222,7 +222,12 @@ class Lab:
 
     def main_pids(self, host: str) -> dict[str, int]:
         """Return unit to main process of each of our units that runs on a host."""
-        units = [*(service.unit for service in SERVICES.values()), "nano-heartbeat", "otel_collector"]
+        units = [
+            *(service.unit for service in SERVICES.values()),
+            "nano-heartbeat",
+            "otel_collector",
+            "nano-dns-follow",
+        ]
         found = self.host(host).run(f"systemctl show {' '.join(units)} --property=Id,MainPID").stdout
         pids = {}
         for block in found.split("\n\n"):

@@ -62,8 +62,6 @@ def test_no_alert_fires_while_all_is_well(lab: Lab, eventually: Callable[..., An
 def test_every_metric_that_rules_ask_for_is_there(lab: Lab, subject: str, eventually: Callable[..., Any]) -> None:
     if subject not in subjects(lab):
         pytest.skip(f"the inventory has nothing of {subject}")
-    if subject == "object_store" and len(lab.group("minio")) < 2:
-        pytest.skip("one store replicates to nobody, and all of these rules are on replication")
     queries = " ".join(rule["query"] for rule in rules(lab) if rule["file"].endswith(f"/{subject}.yml"))
     wanted = set(METRIC.findall(re.sub(r"\bnano_backup:[a-z_:]+", "", queries))) - OF_FAULTS
     assert wanted

@@ -12,11 +12,12 @@ from tests.verify.lab import Lab
 MOST_EXPOSED = 2.0
 # Units that serve nobody, and the group that they run on.
 SILENT = {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
+SILENT |= {"nano-dns-follow": "dns"}
 UNITS = [*dict.fromkeys(service.unit for service in SERVICES.values()), *SILENT]
 # Runs once for each new version.
 ONCE = {"nano_api_migrate@"}
-# Ports 80 and 443 (CAP_NET_BIND_SERVICE), and nothing else that root may do.
-CAPABILITIES = {"nginx": 1 << 10}
+# Ports 80, 443 and 53 (CAP_NET_BIND_SERVICE), and nothing else that root may do.
+CAPABILITIES = {"nginx": 1 << 10, "named": 1 << 10}
 
 
 def members(lab: Lab, unit: str) -> list[str]:

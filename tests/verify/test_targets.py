@@ -29,6 +29,8 @@ PROBES = {
     "blackbox_host_tls": ("all", "host"),
     "blackbox_redis_tls": ("redis", "redis"),
     "blackbox_postgresql_tcp": ("postgresql", "postgresql"),
+    "blackbox_dns_api": ("dns", "dns"),
+    "blackbox_dns_db": ("dns", "dns"),
 }
 TEXTFILE = "/var/lib/node_exporter/textfile/nano_verify.prom"
 # query, least and greatest plausible value, group whose hosts must each have a series
