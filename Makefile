@@ -37,7 +37,7 @@ test: ready ## Prove it: lint, unit tests, then the whole lab
 	@$(VENV)/bin/python -m lab test
 
 unit: venv ## Run the unit tests alone
-	@$(RUN) pytest
+	@$(RUN) pytest -n 2 --dist loadfile
 
 application: venv ## Check the application's types and run its tests
 	@$(VENV)/bin/python -m lab application

@@ -87,7 +87,9 @@ def static(tally: Tally, env: dict[str, str], mirror: Path) -> None:
     report = STATE / "unit.xml"
     report.unlink(missing_ok=True)
     servers = workload.programs(mirror, workload.missing_for_backups())
-    attempt(hosts.run, [sys.executable, "-m", "pytest", f"--junitxml={report}"], env | servers)
+    # Much of them waits for real servers. The tests of one file share theirs.
+    both = ["-n", "2", "--dist", "loadfile"]
+    attempt(hosts.run, [sys.executable, "-m", "pytest", *both, f"--junitxml={report}"], env | servers)
     tally.add_junit("unit", report)
 
 

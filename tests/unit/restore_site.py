@@ -18,8 +18,8 @@ from .modules import MOST_SECONDS, Result, program, read, run_module_below
 from .scratch import BIN, VERSION, Scratch
 
 UNIT = f"postgresql@{VERSION}-main.service"
-# Nobody else listens on it, so that a server of the machine is not in the way.
-ADDRESS = "127.81.54.32"
+# Nobody else listens on it: neither a server of the machine nor another run of these tests.
+ADDRESS = f"127.81.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 # systemd is not in the namespace: this starts and stops the server as the unit would, and tells what became of it.
 SYSTEMCTL = """#!{python}
 import os, pathlib, signal, subprocess, sys, time

@@ -102,10 +102,9 @@ def test_loss_is_within_its_objective(lab: Lab, host: str, eventually: Callable[
         found = {item["metric"]["copy"]: item["value"] for item in lab.promql("nano_backup_rpo_seconds")}
         # One of the two is the primary, which is no copy.
         assert len(copies - set(found)) == 1, found
-        # A segment is archived after 60 s, and arrives some seconds later.
-        return all(0 <= value < 120 for value in found.values())
+        return all(0 <= value < 60 for value in found.values())
 
-    eventually(seen, 180, "the loss of a copy is not within two minutes")
+    eventually(seen, 120, "the loss of a copy is not within a minute")
 
 
 @pytest.mark.disturbs
