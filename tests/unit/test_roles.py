@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,15 @@ def test_page_of_variables_is_up_to_date() -> None:
 
 def test_markup_becomes_markdown() -> None:
     assert docs.plain(["Set C(a) to", "I(b) or\n O(c) | x."]) == "Set `a` to `b` or `c` \\| x."
+
+
+# Ansible's filters on sets give another order at each run: files would change, and the first of them be anybody.
+UNORDERED = re.compile(
+    r"\|\s*(?:intersect|union|symmetric_difference|difference)\((?:[^()]|\([^()]*\))*\)(?!\s*\|\s*(?:sort|length)\b)"
+)
+
+
+def test_no_order_is_left_to_chance(role: Path) -> None:
+    files = [path for path in role.rglob("*") if path.suffix in (".yml", ".j2") and path.parent.name != "meta"]
+    found = {str(path.relative_to(role)): UNORDERED.findall(path.read_text()) for path in files}
+    assert {name: texts for name, texts in found.items() if texts} == {}, "add | sort, or use select('in', ...)"
