@@ -8,67 +8,32 @@ import re
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lab import hosts, traffic
 from lab.bench import machine
+from lab.bench_dumps import (
+    AS_POSTGRES,
+    BIN,
+    DATABASE,
+    KEEPER,
+    PRIMARY,
+    REPEATS,
+    VERIFIER,
+    Pair,
+    dump_restores,
+    dumps,
+    figures,
+    timed,
+    took,
+)
 from lab.common import LabError
 from lab.hosts import ROOT, step
 from lab.watching import inside
 
 PAGE = ROOT / "docs/benchmarks-backup.md"
-DATABASE, SCALE = "bench", 150
-KEEPER, VERIFIER, PRIMARY = "store1", "app2", "db1"
-BIN = "/usr/lib/postgresql/17/bin"
-METRICS = "/var/lib/node_exporter/textfile/nano_backup*.prom"
+SCALE = 150
 LOAD_S, QUIET_S, RATE, CLIENTS = 120, 40, 20, 4
-AS_POSTGRES = ("sudo", "-u", "postgres")
-REPEATS = 2
-TLS = {"rootcert": "ca.crt", "cert": "host.crt", "key": "host.key"}
-
-
-@dataclass
-class Pair:
-    """Seconds of the bare program and of ours, in turns."""
-
-    bare: list[float] = field(default_factory=list)
-    ours: list[float] = field(default_factory=list)
-
-    def row(self, what: str, size: float) -> str:
-        """Return the row of the page; `size` in bytes."""
-        bare, ours = statistics.median(self.bare), statistics.median(self.ours)
-        rate = size / ours / 2**20
-        return f"| {what} | {bare:.1f} | {ours:.1f} | {rate:.0f} | {ours / bare:.2f} |"
-
-
-def timed(work: Callable[[], Any]) -> float:
-    """Return how many seconds something takes."""
-    started = time.monotonic()
-    work()
-    return time.monotonic() - started
-
-
-def figures(host: str) -> dict[str, float]:
-    """Return the metrics of nano-backup on a host, by name and labels as they are written."""
-    text = inside(host, "sh", "-c", f"cat {METRICS}")
-    rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-    return {name: float(value) for name, value in rows}
-
-
-def took(host: str, name: str, *labels: str) -> float:
-    """Return a figure of nano-backup whose labels contain some texts.
-
-    Raises:
-        LabError: it is not there.
-    """
-    for key, value in figures(host).items():
-        if key.startswith(f"nano_backup_{name}{{") and all(label in key for label in labels):
-            return value
-    raise LabError(f"{host} has no figure nano_backup_{name} with {', '.join(labels)}")
 
 
 def database() -> float:
@@ -91,35 +56,18 @@ def physical() -> Pair:
     return pair
 
 
-def dumps() -> Pair:
-    """Dumps of the database over the network, bare and ours, which also counts the rows and takes sums."""
-    pair = Pair()
-    config = json.loads(inside(KEEPER, "cat", "/etc/nano/backup.json"))
-    servers = ",".join(server["host"] if isinstance(server, dict) else str(server) for server in config["servers"])
-    tls = " ".join(f"ssl{key}=/etc/nano/tls/{name}" for key, name in TLS.items()) + " sslmode=verify-full"
-    where = f"host={servers} dbname={DATABASE} user=nano_backup target_session_attrs=prefer-standby {tls}"
-    script = (
-        "umask 077; f=$(mktemp); printf '*:*:*:*:%s\\n' \"$(cat /etc/nano/backup/database_password)\" > $f; "
-        f'PGPASSFILE=$f {BIN}/pg_dump --format=custom --compress=zstd --file=/backups/.bench-raw "{where}"; '
-        "code=$?; rm -f $f /backups/.bench-raw; exit $code"
-    )
-    for _ in range(REPEATS):
-        pair.bare.append(timed(lambda: inside(KEEPER, "bash", "-c", script)))
-        inside(KEEPER, "nano-backup", "run", "--only=dump")
-        pair.ours.append(took(KEEPER, "duration_seconds", 'kind="dump"', f'database="{DATABASE}"'))
-    return pair
-
-
 def restores() -> tuple[Pair, float]:
     """Restore the newest physical backup on the verifying host, bare and ours; return the bytes as well."""
     pair = Pair()
     place = "/var/lib/nano-verify/bench"
     argv = (*AS_POSTGRES, "pgbackrest", "--stanza=nano", "--repo=1", f"--pg1-path={place}", "--log-level-console=off")
-    size = 0.0
+    info = json.loads(
+        inside(VERIFIER, *AS_POSTGRES, "pgbackrest", "--stanza=nano", "--repo=1", "--output=json", "info")
+    )
+    size = float(info[0]["backup"][-1]["info"]["size"])
     for _ in range(REPEATS):
         inside(VERIFIER, "install", "-d", "-o", "postgres", "-g", "postgres", "-m", "0700", place)
         pair.bare.append(timed(lambda: inside(VERIFIER, *argv, "--archive-mode=off", "restore")))
-        size = float(inside(VERIFIER, "du", "-sb", place).split()[0])
         inside(VERIFIER, "rm", "-rf", place)
         inside(VERIFIER, "nano-backup", "verify", "--repository=1", "--only=physical")
         pair.ours.append(size / took(VERIFIER, "restore_bytes_per_second", 'kind="physical"', 'repository="1"'))
@@ -178,6 +126,8 @@ def bench(mirror: Path) -> None:
     rows = [physical().row("full backup into repository 1", size)]
     step("dumps")
     rows.append(dumps().row("dump, with its rows counted, summed and read back", size))
+    step("restores of a dump")
+    rows.append(dump_restores().row("restore of the newest dump, summed before and counted after", size))
     step("restores")
     pair, restored = restores()
     rows.append(pair.row("restore of the newest physical backup", restored))

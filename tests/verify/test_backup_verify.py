@@ -12,6 +12,8 @@ from tests.verify.lab import Lab
 
 FIGURES = "/var/lib/node_exporter/textfile/nano_backup_verify.prom"
 PLACE = "/var/lib/nano-verify"
+# The brackets keep the search from finding itself.
+ALIVE = f"pgrep --full --list-full [/]{PLACE[1:]}"
 UNIT = "nano-backup-verify.service"
 
 
@@ -57,7 +59,7 @@ def test_rows_were_compared(lab: Lab, host: str, verified: dict[str, float]) -> 
 
 def test_nothing_of_it_is_left(lab: Lab, host: str, verified: dict[str, float]) -> None:
     assert lab.host(host).run(f"ls -A {PLACE}").stdout == ""
-    assert lab.host(host).run(f"pgrep --full {PLACE}").stdout == ""
+    assert lab.host(host).run(ALIVE).stdout == ""
 
 
 def test_the_list_of_the_backup_host_says_so(lab: Lab, verified: dict[str, float]) -> None:
@@ -85,7 +87,7 @@ def test_killed_verification_is_noted_and_cleared(lab: Lab, host: str, eventuall
         lambda: label in lab.host(host).file(FIGURES).content_string, 60, "the killed one is not noted as failed"
     )
     eventually(
-        lambda: not lab.host(host).run(f"pgrep --full {PLACE}").stdout, 30, "PostgreSQL outlived the verification"
+        lambda: not lab.host(host).run(ALIVE).stdout, 30, "PostgreSQL outlived the verification"
     )
     lab.command(host, ["systemctl", "reset-failed", UNIT])
     assert lab.host(host).run(f"systemctl start {UNIT}").rc == 0

@@ -166,7 +166,7 @@ def test_who_comes_by_the_name_finds_a_certificate_for_it(lab: Lab) -> None:
         done = lab.command("ops1", argv)
         assert done["rc"] == 0, f"{host}: {done['stderr']}"
     for host in lab.group("postgresql"):
-        done = lab.psql("app1", f"db.{ZONE} hostaddr={lab.address(host)}", "SELECT 1")
+        done = lab.psql("app2", f"db.{ZONE} hostaddr={lab.address(host)}", "SELECT 1")
         assert (done["rc"], done["stdout"].strip()) == (0, "1"), f"{host}: {done['stderr']}"
 
 

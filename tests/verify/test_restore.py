@@ -95,7 +95,7 @@ def assert_whole(lab: Lab, eventually: Callable[..., Any], table: tuple[str, str
     """The table is there, the application may write, and everything beats, streams and archives again."""
     read = lab.psql("db2", "db1", f"SELECT word FROM {table[0]}")
     assert read["stdout"].strip() == table[1], read["stderr"]
-    wrote = lab.psql("app1", "db1", f"INSERT INTO {table[0]} VALUES ('after')")
+    wrote = lab.psql("app2", "db1", f"INSERT INTO {table[0]} VALUES ('after')")
     assert wrote["rc"] == 0, wrote["stderr"]
     sql = "SELECT state FROM pg_stat_replication WHERE application_name = 'db2'"
     eventually(lambda: lab.admin("db1", sql) == "streaming", 60, "db2 does not follow")

@@ -18,8 +18,8 @@ REQUESTS = {
     # The preface of HTTP/2 with empty settings; a server answers with its own.
     "grpc": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5),
     "redis": b"PING\r\n",
-    # It speaks first. Without TLS, this is what it refuses.
-    "pgbackrest": b"?\n",
+    # It speaks first. Without TLS, this is what it refuses: less than a head of TLS it would wait for the rest of.
+    "pgbackrest": b'{"cmd":"noop"}\n',
     # Protocol 3.0: length, version, then names and values.
     "postgresql": struct.pack("!ii", 33, 196608) + b"user\0nano\0database\0nano\0\0",
 }
