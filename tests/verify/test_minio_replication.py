@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,7 +138,7 @@ def test_store_that_is_back_catches_up_by_itself(
 @pytest.mark.usefixtures("lost")
 def test_new_secret_waits_for_the_store_that_is_away(playbook: Callable[..., Run]) -> None:
     try:
-        more = {"minio_replication_secret": "a-secret-for-a-moment-only"}
+        more = {"minio_replication_secret": secrets.token_hex(16)}
         run = playbook("site.yml", "--limit", SURVIVOR, "--tags", "minio", extra_vars=more)
         said = " ".join(run.output.split())
         assert run.rc == 0, run.output

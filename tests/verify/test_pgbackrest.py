@@ -158,7 +158,7 @@ def test_database_host_serves_the_backup_host_alone(lab: Lab, certificate: Calla
     path = certificate(KEEPER, "app1")
     shown = [f"--pg{number}-host-{part}-file={path}" for number in (1, 2) for part in ("cert", "key")]
     done = pgbackrest(lab, KEEPER, "check", *shown)
-    assert done["rc"] == 56 and "access denied" in done["stderr"], done
+    assert done["rc"] == 27 and done["stderr"].count("access denied") == 2, done
 
 
 @pytest.mark.parametrize(("version", "served"), [("tls1_2", False), ("tls1_3", True)])
