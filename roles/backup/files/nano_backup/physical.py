@@ -120,14 +120,21 @@ def _standby(config: Config) -> list[list[str]]:
     return [["--backup-standby"], ["--no-backup-standby"]]
 
 
-def backup(config: Config, repository: int, kind: str) -> Outcome:
+def backup(config: Config, repository: int, kind: str, expires: bool = True) -> Outcome:
     """Make a backup.
+
+    Args:
+        config: what and where.
+        repository: its number.
+        kind: full or diff.
+        expires: whether what is too old goes afterwards.
 
     Raises:
         BackupError: the repository does not answer, or pgBackRest failed; its words are in the text.
     """
     info(config, repository, ANSWER_S)
     attempts, words = _standby(config), [f"--type={kind}", f"--archive-timeout={WAL_S}"]
+    words += [] if expires else ["--no-expire-auto"]
     for number, options in enumerate(attempts, 1):
         try:
             command.run(pgbackrest(config, repository, "backup", *words, *options))
