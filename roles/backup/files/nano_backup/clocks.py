@@ -44,5 +44,5 @@ def check(config: Config) -> None:
             for name, seconds in told.items()
         ]
     raise BackupError(
-        f"{'; '.join(words)}: nothing is deleted until the clocks agree, `timedatectl` on both hosts says which is wrong"
+        f"{'; '.join(words)}: nothing is deleted until the clocks agree; `timedatectl` on both hosts tells more"
     )
