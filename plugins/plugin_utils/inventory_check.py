@@ -216,6 +216,10 @@ def place(hosts: list[str], groups: Mapping[str, list[str]], text: str) -> str:
     """Name hosts in a few words: by the group that they are, of several by the one that the text is about."""
     if len(hosts) > 1:
         same = [group for group, members in groups.items() if group != "ungrouped" and set(members) == set(hosts)]
-        for group in sorted(same, key=lambda group: (group != "all", not text.startswith(f"{group}_"))):
+
+        def unlike(group: str) -> tuple[bool, bool, bool]:
+            return group != "all", not text.startswith(f"{group}_"), not re.search(rf"\b{re.escape(group)}\b", text)
+
+        for group in sorted(same, key=unlike):
             return "all hosts" if group == "all" else f"group {group}"
     return ", ".join(hosts)

@@ -147,3 +147,12 @@ def test_the_same_mistake_on_all_hosts_is_one_line() -> None:
     assert run({host: {"host_port": "x"} for host in HOSTS}) == [
         "all hosts: host_port: is not of type int; correct its value"
     ]
+
+
+def test_hosts_are_named_by_the_group_that_the_text_is_about() -> None:
+    groups = {"all": ["app1", "ops1", "store1"], "dns": ["ops1", "store1"], "loki": ["ops1", "store1"]}
+    both = ["ops1", "store1"]
+    assert check.place(both, groups, "Group loki has 2 members but loki_s3_bucket is empty") == "group loki"
+    assert check.place(both, groups, "dns_zone: missing") == "group dns"
+    assert check.place(["app1", "ops1", "store1"], groups, "loki_x: wrong") == "all hosts"
+    assert check.place(["app1", "ops1"], groups, "loki_x: wrong") == "app1, ops1"
