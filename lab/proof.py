@@ -19,7 +19,8 @@ from lab.hosts import STATE, LabError, step
 UNITS = (
     "node_exporter prometheus alertmanager prometheus-postgres-exporter prometheus-redis-exporter "
     "prometheus-blackbox-exporter redis-server postgresql@15-main postgresql@17-main nano-heartbeat "
-    "loki jaeger otel_collector minio nano_api nginx prometheus-nginx-exporter pgbackrest named nano-dns-follow"
+    "loki jaeger otel_collector minio nano_api nginx prometheus-nginx-exporter pgbackrest named nano-dns-follow "
+    "nano-primary-record nano-primary-guard"
 ).split()
 LINTERS = {
     "ruff check": ["ruff", "check", "."],

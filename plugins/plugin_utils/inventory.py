@@ -11,6 +11,7 @@ from typing import Any
 # The roles that site.yml gives to the members of a group.
 ROLES_OF_GROUPS = {
     "all": ("host", "node_exporter", "otel_collector"),
+    "primary_record": ("primary_record",),
     "postgresql": ("postgresql", "postgres_exporter", "pgbackrest"),
     "backup": ("pgbackrest", "backup"),
     "backup_verify": ("pgbackrest", "backup_verify"),

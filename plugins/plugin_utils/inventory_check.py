@@ -19,6 +19,7 @@ from ansible_collections.nano.ops.plugins.plugin_utils.inventory import (
     mistyped,
     role_of,
 )
+from ansible_collections.nano.ops.plugins.plugin_utils.inventory_keepers import check_primary_record
 
 SECRET_LENGTH = 16
 PLACEHOLDER = re.compile(r"change.?me|pass.?word|placeholder|secret|x{6,}|12345678", re.IGNORECASE)
@@ -193,6 +194,7 @@ CHECKS = (
     check_secrets,
     check_postgresql,
     check_backup,
+    check_primary_record,
     check_alertmanager,
 )
 

@@ -147,3 +147,37 @@ def test_the_same_mistake_on_all_hosts_is_one_line() -> None:
     assert run({host: {"host_port": "x"} for host in HOSTS}) == [
         "all hosts: host_port: is not of type int; correct its value"
     ]
+
+
+def keepers(*names: str, primary: str = "db1") -> list[str]:
+    """Check an inventory of four more hosts whose keepers are these."""
+    hosts: dict[str, dict[str, Any]] = copy.deepcopy(HOSTS)
+    hosts |= {
+        f"h{number}": {"ansible_host": f"10.0.1.{number}", "host_ca_passphrase": GOOD_SECRET} for number in range(4)
+    }
+    hosts["db1"]["postgresql_role"] = "primary" if primary == "db1" else "standby"
+    hosts["db2"]["postgresql_role"] = "primary" if primary == "db2" else "standby"
+    sites = {"site_a": ["db1", "h0", "h1"], "site_b": ["db2", "ops1", "h2", "h3"]}
+    groups = {**GROUPS, **sites, "all": sorted(hosts), "primary_record": list(names)}
+    return check.problems(check.Inventory(hosts, groups, SPECS))
+
+
+def test_keepers_of_whom_a_majority_survives_are_accepted() -> None:
+    assert keepers("h0", "h2", "h3") == []
+    assert keepers("h0", "h1", "h2", "h3", "ops1") == []
+    assert keepers() == []
+
+
+@pytest.mark.parametrize(
+    ("names", "primary", "message"),
+    [
+        (("h0",), "db1", "members: there are 1, and a majority is clear with 3 or 5"),
+        (("h0", "h1", "h2", "h3"), "db1", "members: there are 4"),
+        (("h2", "h3", "ops1"), "db1", "members: all are in site_b, whose loss takes the record along"),
+        (("h0", "h1", "h2"), "db1", "h0 and h1 are a majority and in site_a, as the primary db1 is"),
+        (("h0", "h2", "h3"), "db2", "h2 and h3 are a majority and in site_b, as the primary db2 is"),
+    ],
+)
+def test_keepers_that_would_be_lost_with_a_site_are_refused(names: tuple[str, ...], primary: str, message: str) -> None:
+    found = keepers(*names, primary=primary)
+    assert any(line.startswith("group primary_record: ") and message in line for line in found), found

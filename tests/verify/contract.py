@@ -76,6 +76,9 @@ SERVICES = {
     ),
     # What it tells is for everybody, and what changes it is signed: test_dns.py.
     "dns": Service(53, "named", "dns", ("all",), "dns", served="", mutual=False, tls=False),
+    "primary_record": Service(
+        8433, "nano-primary-record", "primary_record", (*PROBERS, "primary_record", "postgresql")
+    ),
     # Redis goes on to ask for the password.
     "redis": Service(
         6379, "redis-server", "redis", ("redis", "nano_api", "blackbox_exporter"), "redis", served="-NOAUTH"

@@ -225,6 +225,7 @@ class Lab:
         units = [
             *(service.unit for service in SERVICES.values()),
             "nano-heartbeat",
+            "nano-primary-guard",
             "otel_collector",
             "nano-dns-follow",
         ]

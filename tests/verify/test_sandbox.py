@@ -12,7 +12,7 @@ from tests.verify.lab import Lab
 MOST_EXPOSED = 2.0
 # Units that serve nobody, and the group that they run on.
 SILENT = {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
-SILENT |= {"nano-dns-follow": "dns"}
+SILENT |= {"nano-dns-follow": "dns", "nano-primary-guard": "postgresql"}
 UNITS = [*dict.fromkeys(service.unit for service in SERVICES.values()), *SILENT]
 # Do not run all the time: test_backup.py, test_backup_verify.py and test_backup_telemetry.py look at theirs.
 ONCE = {"nano_api_migrate@", "nano-backup", "nano-backup@", "nano-backup-metrics", "nano-backup-verify"}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.verify import primary
 from tests.verify.conftest import Run
 from tests.verify.lab import Lab
 
@@ -46,6 +47,8 @@ def test_roles_follow_the_data_after_a_failover_and_back(
     eventually(lambda: lab.admin("db2", "SELECT word FROM takeover", "nano") == word, 20, "db2 does not follow db1")
 
     lab.host("db1").run_expect([0], f"systemctl stop {UNIT}")
+    # Else the guard of db2 would stop it: a primary that nobody has recorded.
+    primary.claim(lab, "db2")
     assert lab.admin("db2", "SELECT pg_promote()") == "t"
     refused = playbook("site.yml", *TAGS)
     assert refused.rc != 0
@@ -55,6 +58,7 @@ def test_roles_follow_the_data_after_a_failover_and_back(
     for old, new in (("db1", "db2"), ("db2", "db1")):
         if new == "db1":
             lab.host(old).run_expect([0], f"systemctl stop {UNIT}")
+            primary.claim(lab, new)
             assert lab.admin(new, "SELECT pg_promote()") == "t"
         before = lab.main_pids(new)[UNIT]
         aside(old)

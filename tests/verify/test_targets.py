@@ -22,6 +22,7 @@ EXPORTED = {
     "jaeger": "jaeger",
     "nano_api": "nano_api",
     "nginx_exporter": "nginx",
+    "primary_record": "primary_record",
 }
 # Three pages of one service.
 PAGES = {"minio": "minio", "minio_node": "minio", "minio_bucket": "minio"}
