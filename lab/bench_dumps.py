@@ -97,13 +97,18 @@ def dump_restores() -> Pair:
     pair = Pair()
     psql = (*AS_POSTGRES, "psql", "-XAtqc")
     folder = f"$(ls -d /backups/{DATABASE}/2* | tail -n 1)"
+    # Extensions need an administrator; ours leaves out those that do.
     bare = (
-        f'psql -XAtqc "CREATE DATABASE {SIDE}" "{address("postgres", PRIMARY, "any")}"; {BIN}/pg_restore --no-owner '
-        f'--no-privileges --exit-on-error --dbname="{address(SIDE, PRIMARY, "any")}" {folder}/database.dump'
+        f'psql -XAtqc "CREATE DATABASE {SIDE}" "{address("postgres", PRIMARY, "any")}"; '
+        f"d={folder}/database.dump; l=$(mktemp); {BIN}/pg_restore --list $d | grep -v ' EXTENSION ' > $l; "
+        f"{BIN}/pg_restore --no-owner --no-privileges --exit-on-error --use-list=$l "
+        f'--dbname="{address(SIDE, PRIMARY, "any")}" $d; rm $l'
     )
     ours = ("nano-backup", "restore-dump", f"--database={DATABASE}", f"--into={SIDE}")
     inside(PRIMARY, *psql, "ALTER ROLE nano_backup CREATEDB")
     try:
+        # Of a run that was cut off.
+        inside(PRIMARY, *AS_POSTGRES, "dropdb", "--if-exists", SIDE)
         for _ in range(REPEATS):
             pair.bare.append(timed(lambda: inside(KEEPER, *with_password(bare))))
             inside(PRIMARY, *AS_POSTGRES, "dropdb", SIDE)

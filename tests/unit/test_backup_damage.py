@@ -232,3 +232,51 @@ def test_a_full_disk_is_told_before_and_during_a_dump(site: Site, small_disk: Pa
         site.run("run", "--only", "dump")
     finally:
         cluster.sql("DROP TABLE noise; DROP EXTENSION pgcrypto")
+
+
+@pytest.fixture
+def large(cluster: Cluster) -> Iterator[None]:
+    """A table of some 15 MiB, whose WAL is archived."""
+    cluster.sql("CREATE TABLE large AS SELECT sha512(n::text::bytea) FROM generate_series(1, 120000) n")
+    last = cluster.sql("SELECT pg_walfile_name(pg_switch_wal())")
+    wait_for(lambda: cluster.sql("SELECT last_archived_wal FROM pg_stat_archiver") >= last, "WAL is archived")
+    yield
+    cluster.sql("DROP TABLE large")
+
+
+@pytest.fixture
+def small_repository(cluster: Cluster, large: None, tmp_path: Path) -> Iterator[Path]:
+    """Repository 1 on a disk that has 3 MiB left; what is written stays when the test has ended."""
+    if os.geteuid():
+        pytest.skip("only root may mount")
+    place, small = cluster.repositories[0], tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", small], capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        subprocess.run(["cp", "--archive", f"{place}/.", small], check=True)
+        shutil.copystat(place, small)
+        shutil.chown(small, place.owner(), place.group())
+        used = int(subprocess.run(["du", "-sk", small], check=True, capture_output=True, text=True).stdout.split()[0])
+        subprocess.run(["mount", "-o", f"remount,size={used + 3072}k", small], check=True)
+        subprocess.run(["mount", "--bind", small, place], check=True)
+        try:
+            yield small
+        finally:
+            subprocess.run(["umount", "--lazy", place], check=True)
+            subprocess.run(["cp", "--archive", "--update", f"{small}/.", place], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", small], check=True)
+
+
+def test_a_full_repository_is_told_and_room_helps(site: Site, small_repository: Path) -> None:
+    said = site.run("run", "--only", "physical", "--kind", "full", code=1)
+    assert "FAILED full backup into repository 1: " in said
+    assert "is the repository's disk full? Make room there" in said
+    assert "FAILED full backup into repository 2" not in said, "the other one is backed up all the same"
+    site.run("metrics")
+    assert site.metrics()['last_run_success{kind="full",repository="1"}'] == 0
+    assert site.metrics()['repository_free_bytes{repository="1"}'] < 4 << 20
+    subprocess.run(["mount", "-o", "remount,size=90%", small_repository], check=True)
+    site.run("run", "--only", "physical", "--kind", "full")
+    assert site.metrics()['last_run_success{kind="full",repository="1"}'] == 1

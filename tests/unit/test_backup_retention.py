@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .backup_site import SOURCE, Site
+from .backup_site import SOURCE, Cluster, Site
 from .test_backup_damage import flip
 
 sys.path.insert(0, str(SOURCE))
@@ -84,6 +84,29 @@ def test_a_new_dump_that_is_damaged_does_not_count(site: Site) -> None:
     site.config["databases"] = ["not_there"]
     site.run("run", "--only", "dump", code=1)
     assert good.exists()
+
+
+def test_nothing_is_deleted_while_the_clocks_differ(site: Site, cluster: Cluster) -> None:
+    """A clock that has leapt a month ahead would make everything old: dumps, and what pgBackRest keeps."""
+    site.run("run")
+    old = site.age(site.dumps()[0], 40)
+    cluster.sql(
+        "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql "
+        "AS $$ SELECT pg_catalog.clock_timestamp() - interval '31 days' $$",
+        "postgres",
+    )
+    cluster.sql("ALTER DATABASE postgres SET search_path = public, pg_catalog", "postgres")
+    try:
+        said = site.run("run", "--kind", "full", code=1)
+        assert "this host's clock is 31 d" in said and "ahead of that of" in said and "timedatectl" in said
+        assert old.exists() and len(site.dumps()) == 2, "it backs up all the same"
+        site.run("metrics")
+        assert site.metrics()['last_run_success{kind="clock"}'] == 0
+    finally:
+        cluster.sql("ALTER DATABASE postgres RESET search_path", "postgres")
+        cluster.sql("DROP FUNCTION public.clock_timestamp()", "postgres")
+    site.run("run")
+    assert not old.exists()
 
 
 def test_names_that_are_no_dumps_are_left_alone(site: Site) -> None:

@@ -152,6 +152,6 @@ def test_a_wrong_configuration_is_named(site: Site, change: dict[str, object], w
 
 
 def test_no_configuration_and_no_credential_are_told(site: Site) -> None:
-    assert "neither role backup nor role backup_verify" in site.run("--config", "/nowhere.json", "list", code=2)
+    assert "none of the roles backup, backup_verify" in site.run("--config", "/nowhere.json", "list", code=2)
     (site.secrets / "database_password").unlink()
     assert "credential database_password is missing" in site.run("run", "--only", "dump", code=1)

@@ -190,3 +190,13 @@ def test_error_texts_are_the_codes_own(saying: str) -> None:
     page = " ".join((ROOT / "docs/troubleshooting.md").read_text().split())
     assert saying in text, f"the code no longer says: {saying}"
     assert saying.strip() in page, f"troubleshooting.md does not show: {saying}"
+
+
+def test_page_of_failures_names_tests_and_alerts_that_there_are() -> None:
+    text = (ROOT / "docs/failures.md").read_text()
+    sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = set(re.findall(r"`(test_\w+)`", text))
+    assert len(tests) > 40
+    assert sorted(name for name in tests if f"def {name}(" not in sources) == []
+    alerts = set(re.findall(r"\b((?:Backup|ObjectStore)[A-Z]\w+)\b", text))
+    assert sorted(name for name in alerts if not (ROOT / f"docs/runbooks/{name}.md").is_file()) == []

@@ -149,6 +149,12 @@ def test_without_a_vault_each_secret_is_named_with_its_remedy(production: Path) 
             "pgbackrest_s3_bucket: not set, but other",
         ),
         ("group_vars/all/backup.yml", "https://store2", "http://store2", "not of the form https://host"),
+        (
+            "group_vars/all/backup.yml",
+            "backup_telemetry_loki: false",
+            "backup_telemetry_loki: true\nbackup_telemetry_s3_bucket: ''",
+            "grafana, loki is to be kept, but S3 is not all set",
+        ),
         ("group_vars/all/backup.yml", "16GiB", "16 GB", "no size that pgBackRest takes; write it as 16GiB"),
         ("group_vars/alertmanager.yml", "receiver: on-call", "receiver: on_call", "there is no receiver on_call"),
     ],

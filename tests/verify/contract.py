@@ -37,7 +37,7 @@ SERVICES = {
         9000,
         "minio",
         "minio",
-        (*PROBERS, "minio", "nano_api", "postgresql", "backup", "backup_verify"),
+        (*PROBERS, "minio", "nano_api", "postgresql", "backup", "backup_verify", "loki", "grafana"),
         page="/minio/health/live",
         mutual=False,
     ),

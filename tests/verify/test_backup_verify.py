@@ -86,9 +86,7 @@ def test_killed_verification_is_noted_and_cleared(lab: Lab, host: str, eventuall
     eventually(
         lambda: label in lab.host(host).file(FIGURES).content_string, 60, "the killed one is not noted as failed"
     )
-    eventually(
-        lambda: not lab.host(host).run(ALIVE).stdout, 30, "PostgreSQL outlived the verification"
-    )
+    eventually(lambda: not lab.host(host).run(ALIVE).stdout, 30, "PostgreSQL outlived the verification")
     lab.command(host, ["systemctl", "reset-failed", UNIT])
     assert lab.host(host).run(f"systemctl start {UNIT}").rc == 0
     assert lab.host(host).run(f"ls -A {PLACE}").stdout == ""

@@ -14,8 +14,9 @@ MOST_EXPOSED = 2.0
 SILENT = {"nano-heartbeat": "postgresql", "nano-firewall": "all", "otel_collector": "all"}
 SILENT |= {"nano-dns-follow": "dns"}
 UNITS = [*dict.fromkeys(service.unit for service in SERVICES.values()), *SILENT]
-# Do not run all the time: test_backup.py and test_backup_verify.py look at theirs.
+# Do not run all the time: test_backup.py, test_backup_verify.py and test_backup_telemetry.py look at theirs.
 ONCE = {"nano_api_migrate@", "nano-backup", "nano-backup@", "nano-backup-metrics", "nano-backup-verify"}
+ONCE |= {"nano-backup-telemetry"}
 # Ports 80, 443 and 53 (CAP_NET_BIND_SERVICE), and nothing else that root may do.
 CAPABILITIES = {"nginx": 1 << 10, "named": 1 << 10}
 

@@ -105,7 +105,7 @@ def _value(kind: str, value: Any, name: str, where: Path) -> Any:
     return Path(value) if kind == "Path" else tuple(value) if kind.startswith("tuple") else value
 
 
-def _fill(kind: Any, data: Any, name: str, where: Path, **more: Any) -> Any:
+def fill(kind: Any, data: Any, name: str, where: Path, **more: Any) -> Any:
     """Make a dataclass out of an object of the file."""
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: {name or 'the file'} has to be an object")
@@ -128,28 +128,36 @@ def credentials(folder: Path) -> dict[str, str]:
         return {}
 
 
-def load(path: Path = CONFIG) -> Config:
-    """Read the configuration.
-
-    Raises:
-        ConfigError: it is not there, no JSON, or has a wrong value; the text names it.
-    """
+def read(path: Path) -> dict[str, Any]:
+    """Return what a file of ours holds. Raises ConfigError when it is not there or no JSON."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is not there: this host has neither role backup nor role backup_verify") from None
+        raise ConfigError(
+            f"{path} is not there: this host has none of the roles backup, backup_verify and backup_telemetry"
+        ) from None
     except PermissionError:
         raise ConfigError(f"{path} may not be read by this user: call it as root (sudo nano-backup ...)") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read: {error}; run the role again, it writes this file") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: the file has to be an object")
+    return data
+
+
+def load(path: Path = CONFIG) -> Config:
+    """Read the configuration.
+
+    Raises:
+        ConfigError: it is not there, no JSON, or has a wrong value; the text names it.
+    """
+    data = read(path)
     s3 = data.get("s3")
     folder = Path(os.environ.get("CREDENTIALS_DIRECTORY", path.with_suffix("")))
     more = {
-        "s3": _fill(S3, s3, "s3", path) if s3 else None,
-        "verify": _fill(Verify, data.get("verify"), "verify", path),
+        "s3": fill(S3, s3, "s3", path) if s3 else None,
+        "verify": fill(Verify, data.get("verify"), "verify", path),
         "credentials": credentials(folder),
     }
-    found: Config = _fill(Config, data, "", path, **more)
+    found: Config = fill(Config, data, "", path, **more)
     return found

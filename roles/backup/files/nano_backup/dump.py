@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,15 @@ def _make(config: Config, name: str, folder: Path, target: str) -> Outcome:
             here = database.Server({**source.parameters, "host": connection.info.host, "target_session_attrs": "any"})
             _demand(config, folder, name, int(size), int(major))
             partial = _begin(folder)
-            _dump(config, here, name, partial, str(snapshot))
-            rows = database.count_rows(cursor)
+            with ThreadPoolExecutor(1) as pool:
+                # In the same snapshot and at the same time: both wait for the server most of it.
+                counting = pool.submit(database.count_rows, cursor)
+                try:
+                    _dump(config, here, name, partial, str(snapshot))
+                    rows = counting.result()
+                except BaseException:
+                    connection.cancel()
+                    raise
             beat = database.heartbeat(cursor)
             server = {
                 "host": _name(config, connection.info.host),

@@ -67,9 +67,12 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def results(page: Page, state: State) -> None:
-    """Add how the steps of `run` ended."""
-    for step in state.of_kind("full", "diff", "dump", "copy"):
+RUN = ("full", "diff", "dump", "copy", "clock", "databases", "retention")
+
+
+def results(page: Page, state: State, kinds: tuple[str, ...] = RUN) -> None:
+    """Add how the steps of some kinds ended, by default those of `run`."""
+    for step in state.of_kind(*kinds):
         labels = {"kind": step.kind, **step.labels}
         page.put("last_run_timestamp_seconds", step.last_run, **labels)
         # Of one that is at work the last end counts; the first of all has none yet.
@@ -77,7 +80,7 @@ def results(page: Page, state: State) -> None:
             page.put("last_run_success", step.success, **labels)
         page.put("duration_seconds", step.seconds or None, **labels)
         page.put("last_success_timestamp_seconds", step.last_success or None, **labels)
-        if step.success:
+        if step.success and step.bytes:
             page.put("size_bytes", step.bytes, **labels)
 
 

@@ -120,14 +120,21 @@ def _standby(config: Config) -> list[list[str]]:
     return [["--backup-standby"], ["--no-backup-standby"]]
 
 
-def backup(config: Config, repository: int, kind: str) -> Outcome:
+def backup(config: Config, repository: int, kind: str, expires: bool = True) -> Outcome:
     """Make a backup.
+
+    Args:
+        config: what and where.
+        repository: its number.
+        kind: full or diff.
+        expires: whether what is too old goes afterwards.
 
     Raises:
         BackupError: the repository does not answer, or pgBackRest failed; its words are in the text.
     """
     info(config, repository, ANSWER_S)
     attempts, words = _standby(config), [f"--type={kind}", f"--archive-timeout={WAL_S}"]
+    words += [] if expires else ["--no-expire-auto"]
     for number, options in enumerate(attempts, 1):
         try:
             command.run(pgbackrest(config, repository, "backup", *words, *options))
@@ -145,7 +152,11 @@ def backup(config: Config, repository: int, kind: str) -> Outcome:
 def _remedy(words: str) -> str:
     """Return what to do about an error that operators meet."""
     for pattern, text in (
-        (r"No space left|ENOSPC|\[28\]", "; make room on the repository's disk, or shorten pgbackrest_retention_days"),
+        # Of a full disk it says no more than that it could not write.
+        (
+            r"No space left|ENOSPC|\[28\]|FileWriteError",
+            "; is the repository's disk full? Make room there, or shorten pgbackrest_retention_days",
+        ),
         (r"unable to find primary", "; no primary answers: is PostgreSQL up, and pgbackrest.service on its host?"),
         (r"was not archived before", "; WAL does not reach this repository: pgbackrest check on the database's host"),
         (r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied", "; check pgbackrest_s3_access_key and its secret"),

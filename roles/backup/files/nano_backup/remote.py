@@ -6,13 +6,16 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Protocol
 
 from . import command
-from .config import S3, Config
+from .config import S3
 from .errors import BackupError
 
 # Folders of the bucket. Names stay readable, so that anybody sees what is there; contents don't.
-DUMPS, PLATFORM, VERIFIED = "dumps", "platform", "verified"
+DUMPS, PLATFORM, VERIFIED, TELEMETRY = "dumps", "platform", "verified", "telemetry"
+# rclone's names of the folders whose contents are encrypted.
+ENCRYPTED = {DUMPS: "crypt", TELEMETRY: "telemetry"}
 # Seconds until a store that is silent is given up, and how often one that stumbles is asked again.
 PATIENCE = {"RCLONE_CONTIMEOUT": "10s", "RCLONE_TIMEOUT": "60s", "RCLONE_RETRIES": "2", "RCLONE_LOW_LEVEL_RETRIES": "3"}
 NOT_THERE = (3, 4)
@@ -36,6 +39,19 @@ REASONS = (
 )
 
 
+class Told(Protocol):
+    """The part of a configuration that is needed here."""
+
+    @property
+    def rclone(self) -> str:
+        """Return the program."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """Return a credential. Raises ConfigError."""
+        ...
+
+
 class RemoteError(BackupError):
     """What S3 or rclone refused, with the remedy first."""
 
@@ -43,7 +59,7 @@ class RemoteError(BackupError):
 class Remote:
     """The bucket."""
 
-    def __init__(self, config: Config, s3: S3, patience: dict[str, str] | None = None) -> None:
+    def __init__(self, config: Told, s3: S3, patience: dict[str, str] | None = None) -> None:
         """Make rclone's configuration, which lives in the environment of its processes alone."""
         self.rclone, self.s3 = config.rclone, s3
         style = "false" if s3.uri_style == "host" else "true"
@@ -60,17 +76,20 @@ class Remote:
             # It may neither make buckets nor look for them.
             "RCLONE_CONFIG_STORE_NO_CHECK_BUCKET": "true",
             **({"RCLONE_CA_CERT": s3.ca_file} if s3.ca_file else {}),
-            "RCLONE_CONFIG_CRYPT_TYPE": "crypt",
-            "RCLONE_CONFIG_CRYPT_REMOTE": f"store:{s3.bucket}/{DUMPS}",
-            "RCLONE_CONFIG_CRYPT_FILENAME_ENCRYPTION": "off",
-            "RCLONE_CONFIG_CRYPT_DIRECTORY_NAME_ENCRYPTION": "false",
         }
         obscured = command.run([self.rclone, "obscure", "-"], self.env, text=config.secret("passphrase")).strip()
-        self.env["RCLONE_CONFIG_CRYPT_PASSWORD"] = obscured
+        for folder, name in ENCRYPTED.items():
+            self.env |= {
+                f"RCLONE_CONFIG_{name.upper()}_TYPE": "crypt",
+                f"RCLONE_CONFIG_{name.upper()}_REMOTE": f"store:{s3.bucket}/{folder}",
+                f"RCLONE_CONFIG_{name.upper()}_FILENAME_ENCRYPTION": "off",
+                f"RCLONE_CONFIG_{name.upper()}_DIRECTORY_NAME_ENCRYPTION": "false",
+                f"RCLONE_CONFIG_{name.upper()}_PASSWORD": obscured,
+            }
 
     def place(self, folder: str, path: str = "") -> str:
-        """Return rclone's name of a file; what is among the dumps goes through the encryption."""
-        return f"crypt:{path}" if folder == DUMPS else f"store:{self.s3.bucket}/{folder}/{path}"
+        """Return rclone's name of a file; what is among the dumps, for one, goes through the encryption."""
+        return f"{ENCRYPTED[folder]}:{path}" if folder in ENCRYPTED else f"store:{self.s3.bucket}/{folder}/{path}"
 
     def _explain(self, what: str, error: command.CommandError) -> RemoteError:
         for pattern, text in REASONS:
@@ -86,9 +105,9 @@ class Remote:
         except command.CommandError as error:
             raise self._explain(what, error) from None
 
-    def listing(self, folder: str, seconds: float = 300) -> dict[str, int]:
-        """Return path to size of all files of a folder. Raises RemoteError."""
-        words = ["lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", self.place(folder)]
+    def listing(self, folder: str, seconds: float = 300, path: str = "") -> dict[str, int]:
+        """Return path to size of all files of a folder, or of one below it. Raises RemoteError."""
+        words = ["lsjson", "--recursive", "--files-only", "--no-modtime", "--no-mimetype", self.place(folder, path)]
         try:
             found = json.loads(command.run([self.rclone, *words], self.env, seconds=seconds))
         except command.CommandError as error:
@@ -123,6 +142,24 @@ class Remote:
     def delete(self, folder: str, path: str) -> None:
         """Delete a file; in a bucket with versions it is only hidden. Raises RemoteError."""
         self.run(f"delete {path}", "deletefile", self.place(folder, path))
+
+    def copy(self, source: Path, folder: str, path: str, leave_out: str = "") -> None:
+        """Copy the files of a folder that are not there yet; they are never written again. Raises RemoteError."""
+        filters = ["--exclude", leave_out] if leave_out else []
+        there = self.place(folder, path)
+        self.run(f"copy {source}", "copy", "--ignore-existing", "--no-update-modtime", *filters, source, there)
+
+    def fetch(self, folder: str, path: str, target: Path) -> None:
+        """Copy all files below a path from S3. Raises RemoteError."""
+        self.run(f"fetch {path}", "copy", self.place(folder, path), target)
+
+    def purge(self, folder: str, path: str) -> None:
+        """Delete all files below a path. Raises RemoteError."""
+        self.run(f"delete {path}", "delete", self.place(folder, path))
+
+    def prune(self, folder: str, path: str, days: int) -> None:
+        """Delete the files below a path that were written so many days ago. Raises RemoteError."""
+        self.run(f"delete what is old of {path}", "delete", "--min-age", f"{days}d", self.place(folder, path))
 
 
 def _short(words: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 
-from . import copies, database, dump, manifest, physical, retention
+from . import clocks, copies, database, dump, manifest, physical, retention
 from .config import S3, Config
 from .errors import BackupError
 from .log import Log
@@ -26,9 +26,15 @@ def run(config: Config, state: State, log: Log, kind: str, only: str) -> None:
     state.settle()
     for name in manifest.clear_partial(config.directory):
         log.tell("clear", f"removed {name}, which a killed run had left")
+
+    def compare() -> Outcome:
+        clocks.check(config)
+        return Outcome("they agree")
+
+    trusted = state.step("clock", {}, "compare this host's clock with the databases'", compare)
     if only != "dump":
         for repository in config.repositories:
-            _physical(config, state, repository, kind)
+            _physical(config, state, repository, kind, trusted)
     if only == "physical":
         return
     names: list[str] = []
@@ -42,6 +48,8 @@ def run(config: Config, state: State, log: Log, kind: str, only: str) -> None:
         state.step("dump", {"database": name}, f"dump of {name}", functools.partial(dump.make, config, name, log))
     _forget(state, names, manifest.local(config.directory))
     _copy(config, state, names)
+    if not trusted:
+        return
     state.step("retention", {"place": "local"}, "delete old dumps", lambda: retention.expire_local(config))
     if config.s3:
         s3 = config.s3
@@ -53,7 +61,7 @@ def run(config: Config, state: State, log: Log, kind: str, only: str) -> None:
         )
 
 
-def _physical(config: Config, state: State, repository: int, kind: str) -> None:
+def _physical(config: Config, state: State, repository: int, kind: str, expires: bool) -> None:
     chosen = kind
     if kind == "auto":
         try:
@@ -64,7 +72,7 @@ def _physical(config: Config, state: State, repository: int, kind: str) -> None:
             chosen = "full"
     what = f"{'full' if chosen == 'full' else 'differential'} backup into repository {repository}"
     labels = {"repository": str(repository)}
-    state.step(chosen, labels, what, lambda: physical.backup(config, repository, chosen))
+    state.step(chosen, labels, what, lambda: physical.backup(config, repository, chosen, expires))
 
 
 def _copy_one(config: Config, s3: S3, name: str) -> Outcome:
