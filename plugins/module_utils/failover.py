@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 SOCKET = "/run/postgresql"
@@ -20,6 +21,10 @@ SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),
   CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END
 """
 BEAT = "SELECT extract(epoch FROM written_at) FROM nano_ops.heartbeat"
+# Units of the platform's PostgreSQL, whatever version the host has.
+UNIT_FOLDER = Path("/etc/systemd/system")
+UNITS = ("nano-heartbeat.service", "postgresql@*.service")
+STOP_S, KILL_S = 8.0, 5.0
 # As the heartbeat itself writes it: a real, durable write of a real row.
 WRITE = """
 UPDATE nano_ops.heartbeat SET written_at = clock_timestamp(), host = '%s'
@@ -88,8 +93,8 @@ def state(database: str, seconds: float = 5.0, ask: Callable[..., list[list[str]
     """Return what the server of this host is and how far it has come.
 
     Returns:
-        `is_standby`, `system_identifier`, `timeline`, `received` and `replayed` (positions), `is_streaming`, `is_paused`,
-        `heartbeat` (seconds since 1970, 0 if there is none) and `age` (seconds since then).
+        `is_standby`, `system_identifier`, `timeline`, `received` and `replayed` (positions), `is_streaming`,
+        `is_paused`, `heartbeat` (seconds since 1970, 0 if there is none) and `age` (seconds since then).
 
     Raises:
         FailoverError: it does not answer.
@@ -131,8 +136,8 @@ def gate(database: str, seconds: float, look: Callable[[str], dict[str, Any]] = 
         if time.monotonic() > deadline:
             if seen["is_streaming"]:
                 raise FailoverError(
-                    "the old primary still sends WAL here, so it lives: stop it, or fence it by failover_fence_command. "
-                    "For planned work take playbooks/switchover.yml"
+                    "the old primary still sends WAL here, so it lives: stop it, or fence it by "
+                    "failover_fence_command. For planned work take playbooks/switchover.yml"
                 )
             raise FailoverError(
                 f"{seconds:.0f} s were not enough to replay what was received ({seen['replayed']} of "
@@ -141,12 +146,53 @@ def gate(database: str, seconds: float, look: Callable[[str], dict[str, Any]] = 
         time.sleep(0.1)
 
 
+def units(folder: Path = UNIT_FOLDER) -> list[str]:
+    """Return the units to stop, in their order."""
+    return [path.name for pattern in UNITS for path in sorted(folder.glob(pattern)) if "@." not in path.name]
+
+
+def systemctl(*argv: str, seconds: float) -> bool:
+    """Run systemctl; return whether it ended well in time."""
+    try:
+        done = subprocess.run(
+            ["systemctl", *argv], capture_output=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def fence(names: Sequence[str], call: Callable[..., bool] = systemctl) -> dict[str, Any]:
+    """Stop units, at once if they do not let themselves be stopped, and keep them from starting with the host.
+
+    A process that is paused (SIGSTOP) or hangs on its disk takes no other signal than the last one.
+
+    Returns:
+        `changed`, and `killed`: the units that had to be.
+
+    Raises:
+        FailoverError: one of them lives on.
+    """
+    changed, killed = False, []
+    for name in names:
+        changed |= call("is-active", "--quiet", name, seconds=KILL_S)
+        changed |= call("is-enabled", "--quiet", name, seconds=KILL_S)
+        call("disable", name, seconds=KILL_S)
+        if not call("stop", name, seconds=STOP_S):
+            call("kill", "--signal=KILL", name, seconds=KILL_S)
+            killed.append(name)
+            call("stop", name, seconds=KILL_S)
+        if call("is-active", "--quiet", name, seconds=KILL_S):
+            raise FailoverError(f"{name} lives on although it was killed: cut its host off the network or its power")
+    return {"changed": changed, "killed": killed}
+
+
 def promote(database: str, host: str, seconds: float, ask: Callable[..., list[list[str]]] = psql) -> dict[str, Any]:
     """Make the standby the primary and write to it; what is done already is left.
 
     Returns:
-        `changed`, `timeline`, `last_heartbeat` (the newest write of the old primary that is here, seconds since 1970) and
-        `written` (when the first write was acknowledged, likewise).
+        `changed`, `timeline`, `last_heartbeat` (the newest write of the old primary that is here, seconds since 1970)
+        and `written` (when the first write was acknowledged, likewise).
 
     Raises:
         FailoverError: it does not become one, or takes no write.

@@ -13,16 +13,17 @@ short_description: Make a standby the primary, with care
 version_added: 0.3.0
 author: nano.ops contributors
 description:
-  - C(seen) tells what the server of this host is and how far it has come. C(gated) waits until a standby has replayed all
-    the WAL that it has received, and refuses while a primary still sends some. C(promoted) makes it the primary, writes
-    a row and checks its timeline.
+  - C(seen) tells what the server of this host is and how far it has come. C(fenced) stops it, kills it if it does not
+    let itself be stopped, and keeps it from starting with its host. C(gated) waits until a standby has replayed all the
+    WAL that it has received, and refuses while a primary still sends some. C(promoted) makes it the primary, writes a
+    row and checks its timeline.
   - What was done already is left, so that a procedure that was cut off runs again.
   - Whether it may become the primary is decided by others before; see the playbook failover.
 options:
   state:
     description: What to do.
     type: str
-    choices: [seen, gated, promoted]
+    choices: [seen, fenced, gated, promoted]
     default: seen
   database:
     description: The application's database, which has the heartbeat.
@@ -54,10 +55,15 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description: >-
-    What it is: C(is_standby), C(system_identifier), C(timeline), C(received), C(replayed), C(is_streaming), C(is_paused),
-    C(heartbeat) and its C(age) in seconds.
+    What it is: C(is_standby), C(system_identifier), C(timeline), C(received), C(replayed), C(is_streaming),
+    C(is_paused), C(heartbeat) and its C(age) in seconds. Not with C(fenced).
   returned: success
   type: dict
+killed:
+  description: With C(fenced), the units that did not let themselves be stopped.
+  returned: success
+  type: list
+  elements: str
 timeline:
   description: With C(promoted), the timeline that it writes on.
   returned: success
@@ -80,6 +86,8 @@ def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
         FailoverError: it cannot be done.
     """
     database = params["database"]
+    if params["state"] == "fenced":
+        return {"changed": True, "killed": []} if check else failover.fence(failover.units())
     if params["state"] == "seen" or check:
         return {"changed": False, "server": failover.state(database)}
     if params["state"] == "gated":
@@ -92,7 +100,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["seen", "gated", "promoted"], "default": "seen"},
+            "state": {"type": "str", "choices": ["seen", "fenced", "gated", "promoted"], "default": "seen"},
             "database": {"type": "str", "default": "nano"},
             "host": {"type": "str"},
             "seconds": {"type": "int", "default": 30},
