@@ -168,8 +168,11 @@ def test_a_hole_in_the_wal_is_found(backed_up: Site, cluster: Cluster, kind: str
 
 
 def test_a_damaged_page_is_found(backed_up: Site, cluster: Cluster) -> None:
-    cluster.sql("CREATE TABLE victim AS SELECT n, md5(n::text) AS text FROM generate_series(1, 5000) n; CHECKPOINT")
+    cluster.sql("CREATE TABLE victim AS SELECT n, md5(n::text) AS text FROM generate_series(1, 5000) n")
     try:
+        # Nobody has a reason to write its pages again, which would mend them.
+        cluster.sql("VACUUM (FREEZE) victim")
+        cluster.sql("CHECKPOINT")
         path = cluster.data / cluster.sql("SELECT pg_relation_filepath('victim')")
         with path.open("r+b") as file:
             file.seek(8192 + 100)
