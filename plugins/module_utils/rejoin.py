@@ -19,6 +19,7 @@ from ansible_collections.nano.ops.plugins.module_utils.restore_server import sys
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What pg_rewind leaves when it has come to its end.
 REWOUND = "in archive recovery"
+POSITION = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active AND NOT temporary"
 
 
@@ -216,24 +217,20 @@ def rewound(place: Place, source: str, note: dict[str, Any]) -> None:
 
 
 def expect(hosts: list[str], check: bool) -> dict[str, Any]:
-    """On the primary: keep WAL for standbys that come, and write the newest timeline into the control file.
+    """Keep WAL for standbys that come, here or once this host is the primary, and make a checkpoint.
+
+    After a promotion pg_rewind reads in the control file which timeline the primary is on; before one, it makes that short.
 
     Returns:
-        `changed`, `position` (how far the primary is).
-
-    Raises:
-        FailoverError: it is no primary.
+        `changed`, `position` (how far this host is).
     """
-    if psql("SELECT pg_is_in_recovery()", "postgres", 10)[0][0] == "t":
-        raise FailoverError("it is a standby, no primary")
     known = {row[0] for row in psql("SELECT slot_name FROM pg_replication_slots", "postgres", 10)}
     missing = [name for name in (host.replace("-", "_") for host in hosts) if name not in known]
     if not check:
         for name in missing:
             psql(f"SELECT pg_create_physical_replication_slot('{name}', true)", "postgres", 10)
-        # pg_rewind reads there which timeline the primary is on.
         psql("CHECKPOINT", "postgres", 600)
-    return {"changed": bool(missing), "position": psql("SELECT pg_current_wal_lsn()", "postgres", 10)[0][0]}
+    return {"changed": bool(missing), "position": psql(POSITION, "postgres", 10)[0][0]}
 
 
 def follow(place: Place, database: str, position: str, seconds: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +140,14 @@ def measured(place: Place, folder: Path, spans: Iterable[tuple[int, int]]) -> di
     }
 
 
+def copy(path: Path, target: Path, account: Mapping[str, Any]) -> None:
+    """Copy a file so that it is PostgreSQL's, and on the disk."""
+    shutil.copy2(path, target)
+    os.chown(target, account["user"], account["group"])
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def keep(place: Place, own: History, fork: tuple[int, int], primary: History) -> dict[str, Any]:
     """Copy the WAL that only this host has into a folder beside the data, with a page that says what it is.
 
@@ -167,8 +175,7 @@ def keep(place: Place, own: History, fork: tuple[int, int], primary: History) ->
             paths = written_segments(place.data, timeline, segment_before(timeline, begin))
             history = place.data / f"pg_wal/{timeline:08X}.history"
             for path in [*paths, *([history] if history.exists() else [])]:
-                copied = Path(shutil.copy2(path, fresh / path.name))
-                os.chown(copied, account["user"], account["group"])
+                copy(path, fresh / path.name, account)
                 names.append(path.name)
         found = measured(place, fresh, begins.items())
         note = {
@@ -182,7 +189,7 @@ def keep(place: Place, own: History, fork: tuple[int, int], primary: History) ->
             **found,
         }
         (fresh / "diverged.json").write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        os.sync()
+        sync(fresh)
     except OSError as error:
         raise FailoverError(
             f"the WAL that only this host has cannot be copied to {place.base} ({error}), and nothing was overwritten: "
@@ -198,5 +205,4 @@ def put_back(place: Place, kept: str) -> None:
     """Put kept WAL into the data directory again: a rewind that was cut off may have overwritten or removed it."""
     account = as_postgres()
     for path in sorted(Path(kept).glob("[0-9A-F]*")):
-        copied = Path(shutil.copy2(path, place.data / "pg_wal" / path.name))
-        os.chown(copied, account["user"], account["group"])
+        copy(path, place.data / "pg_wal" / path.name, account)

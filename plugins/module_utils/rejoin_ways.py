@@ -38,7 +38,8 @@ def run(place: Place, name: str, *words: str, seconds: float = MOST_SECONDS) -> 
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error:" in line or "FATAL" in line]
         raise FailoverError(f"{name} failed: {' / '.join(lines or done.stderr.splitlines())[-600:]}")
-    return done.stdout.strip()
+    # Of lines alone: an empty last column is part of an answer.
+    return done.stdout.strip("\n")
 
 
 def setting(place: Place, name: str) -> str:

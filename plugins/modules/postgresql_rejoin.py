@@ -27,7 +27,8 @@ options:
     description:
       - C(seen) tells which way would be taken. It changes nothing.
       - C(rejoined) takes it and starts the standby.
-      - C(expected), on the primary, makes the slots of C(hosts) and a checkpoint, which pg_rewind needs after a promotion.
+      - C(expected), on the primary or on who is about to become it, makes the slots of C(hosts) and a checkpoint, which
+        pg_rewind needs after a promotion.
       - C(followed) waits until the standby streams and has come to C(position), then drops the slots that it has kept as a
         primary.
     type: str
@@ -97,7 +98,7 @@ notes:
   type: list
   elements: str
 position:
-  description: With C(expected), how far the primary is.
+  description: With C(expected), how far the host is.
   returned: success
   type: str
 server:
