@@ -69,7 +69,9 @@ def failback_plan(groups: Mapping[str, list[str]], hostvars: Mapping[str, Any], 
     if primary in here:
         lines.append(f"  {primary} is the primary already.")
     elif first and not problems:
-        lines.append(f"  {first[0]}: {'then ' if rebuild else 'follows; it '}becomes the primary in place of {primary or 'nobody'}.")
+        lines.append(
+            f"  {first[0]}: {'then ' if rebuild else 'follows; it '}becomes the primary in place of {primary or 'nobody'}."
+        )
     return {
         "host": next(iter(first), ""),
         "primary": primary,

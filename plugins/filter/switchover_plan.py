@@ -122,7 +122,9 @@ class Plan:
         if not self.record:
             return ["No majority of the hosts of group primary_record tells who is the primary: bring them back first."]
         if self.record["host"] not in (self.old, self.target):
-            return [f"The record names {self.record['host']} as the primary, not {self.old}: see docs/primary-record.md."]
+            return [
+                f"The record names {self.record['host']} as the primary, not {self.old}: see docs/primary-record.md."
+            ]
         return []
 
     def _primary(self) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.nano.ops.plugins.module_utils import failover, rejoin_wal, rejoin_ways, switchover
 from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError, number, psql
+from ansible_collections.nano.ops.plugins.module_utils.restore_choice import SEGMENT_BYTES, segment_name
 from ansible_collections.nano.ops.plugins.module_utils.restore_options import lsn_text
 from ansible_collections.nano.ops.plugins.module_utils.restore_place import Place, control, is_running
 from ansible_collections.nano.ops.plugins.module_utils.restore_server import systemctl, unit_of, unit_state
@@ -39,7 +40,9 @@ def alone(place: Place) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise FailoverError("an earlier run is still at work on the data of this host: wait for it, then again") from error
+            raise FailoverError(
+                "an earlier run is still at work on the data of this host: wait for it, then again"
+            ) from error
         yield
 
 
@@ -96,7 +99,13 @@ def way_of(place: Place, facts: dict[str, str], source: str) -> dict[str, Any]:
             f"it has WAL behind the primary's end ({lsn_text(end)}) on the same timeline, nothing was changed: which of the "
             "two is the right primary? Where it is the other one, put these data aside, then site.yml"
         )
-    return {"way": "rewind" if diverged else "signal", "identifier": identifier, "primary": primary, "own": own, "fork": fork}
+    return {
+        "way": "rewind" if diverged else "signal",
+        "identifier": identifier,
+        "primary": primary,
+        "own": own,
+        "fork": fork,
+    }
 
 
 def seen(place: Place, primary: str) -> dict[str, Any]:
@@ -216,10 +225,28 @@ def rewound(place: Place, source: str, note: dict[str, Any]) -> None:
         raise FailoverError(f"pg_rewind has left data that are {state!r}")
 
 
-def expect(hosts: list[str], check: bool) -> dict[str, Any]:
+def store_fork(seconds: float) -> None:
+    """Have the segment archived in which the primary's timeline began: a restore elsewhere would miss the turn without it."""
+    row = psql("SELECT pg_is_in_recovery() OR current_setting('archive_mode') = 'off'", "postgres", 10)
+    timeline = 1 if row[0][0] == "t" else switchover.writes_on()
+    if timeline == 1:
+        return
+    text = psql(f"SELECT pg_read_file('pg_wal/{timeline:08X}.history')", "postgres", 10)
+    before = rejoin_wal.History.read(timeline, "\n".join(line[0] for line in text)).timelines[-2]
+    name = segment_name(timeline, before[1] // SEGMENT_BYTES)
+    if psql(f"SELECT pg_walfile_name(pg_current_wal_lsn()) = '{name}'", "postgres", 10)[0][0] == "t":
+        psql("SELECT pg_switch_wal()", "postgres", 10)
+    waiting = f"SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name = '{name}.ready'"
+    deadline = time.monotonic() + seconds
+    while psql(waiting, "postgres", 10)[0][0] != "0" and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def expect(hosts: list[str], seconds: float, check: bool) -> dict[str, Any]:
     """Keep WAL for standbys that come, here or once this host is the primary, and make a checkpoint.
 
     After a promotion pg_rewind reads in the control file which timeline the primary is on; before one, it makes that short.
+    What is not archived after some seconds is not waited for: a restore looks for itself.
 
     Returns:
         `changed`, `position` (how far this host is).
@@ -230,6 +257,7 @@ def expect(hosts: list[str], check: bool) -> dict[str, Any]:
         for name in missing:
             psql(f"SELECT pg_create_physical_replication_slot('{name}', true)", "postgres", 10)
         psql("CHECKPOINT", "postgres", 600)
+        store_fork(seconds)
     return {"changed": bool(missing), "position": psql(POSITION, "postgres", 10)[0][0]}
 
 
@@ -248,7 +276,9 @@ def follow(place: Place, database: str, position: str, seconds: float) -> dict[s
                 raise FailoverError("it runs as a primary: two primaries; look at both")
             if now["is_streaming"] and number(now["replayed"]) >= number(position):
                 break
-            reason = f"replayed {now['replayed']} of {position}, {'streams' if now['is_streaming'] else 'does not stream'}"
+            reason = (
+                f"replayed {now['replayed']} of {position}, {'streams' if now['is_streaming'] else 'does not stream'}"
+            )
         except FailoverError as error:
             reason = str(error)
             if "two primaries" in reason:

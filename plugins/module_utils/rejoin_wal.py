@@ -114,7 +114,9 @@ def is_diverged(place: Place, facts: dict[str, str], own: History, fork: tuple[i
     if written_segments(place.data, timeline, segment):
         return True
     folder = place.data / "pg_wal"
-    return (folder / segment).exists() and any(LSN.search(line) for line in dumped(place, folder, timeline, limit, "--limit=1"))
+    return (folder / segment).exists() and any(
+        LSN.search(line) for line in dumped(place, folder, timeline, limit, "--limit=1")
+    )
 
 
 def measured(place: Place, folder: Path, spans: Iterable[tuple[int, int]]) -> dict[str, Any]:

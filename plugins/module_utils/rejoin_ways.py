@@ -10,9 +10,10 @@ from pathlib import Path
 from ansible_collections.nano.ops.plugins.module_utils import restore_repository
 from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError, number
 from ansible_collections.nano.ops.plugins.module_utils.rejoin_wal import History
+from ansible_collections.nano.ops.plugins.module_utils.restore_choice import SEGMENT_BYTES, segment_name
 from ansible_collections.nano.ops.plugins.module_utils.restore_options import RestoreError
 from ansible_collections.nano.ops.plugins.module_utils.restore_place import Place
-from ansible_collections.nano.ops.plugins.module_utils.restore_repository import Backup, as_postgres
+from ansible_collections.nano.ops.plugins.module_utils.restore_repository import Backup, Repository, as_postgres
 from ansible_collections.nano.ops.plugins.module_utils.restore_server import RECOVERY_SETTINGS
 
 # A copy of terabytes takes hours.
@@ -95,6 +96,24 @@ def usable(backups: Iterable[Backup], history: History, identifier: str) -> Back
     return max(found, key=lambda each: (each.stop_lsn, -each.repository))
 
 
+def check_forks(repository: Repository, backup: Backup, history: History) -> None:
+    """Refuse an archive that lacks the segment in which a timeline began.
+
+    PostgreSQL would take the older timeline's segment of that number instead, and that may be one which the old primary has
+    archived after the histories parted.
+
+    Raises:
+        FailoverError: it lacks one.
+    """
+    for (_, end), (timeline, _) in zip(history.timelines, history.timelines[1:], strict=False):
+        name = segment_name(timeline, end // SEGMENT_BYTES)
+        if end >= backup.start_lsn and name not in repository.wal:
+            raise FailoverError(
+                f"repository {repository.key} does not have WAL segment {name} yet, in which timeline {timeline} began: "
+                "run `pgbackrest --stanza=nano check` as postgres on the primary, which stores it, then this again"
+            )
+
+
 def delta(place: Place, history: History, identifier: str, stanza: str) -> str:
     """Make the data a backup's by copying what is different; return the backup's label.
 
@@ -102,10 +121,9 @@ def delta(place: Place, history: History, identifier: str, stanza: str) -> str:
         FailoverError: it cannot be done, or was cut off; the data may be spoilt then.
     """
     try:
-        text = restore_repository.call(f"--stanza={stanza}", "--output=json", "info")
-        repositories, _ = restore_repository.parse_info(text, stanza)
-        backups = [each for found in repositories if not found.problem for each in found.backups]
-        backup = usable(backups, history, identifier)
+        repositories = {each.key: each for each in restore_repository.read(stanza) if not each.problem}
+        backup = usable((each for found in repositories.values() for each in found.backups), history, identifier)
+        check_forks(repositories[backup.repository], backup, history)
         at = (f"--stanza={stanza}", f"--repo={backup.repository}", f"--set={backup.label}")
         restore_repository.call(*at, "--delta", "--type=standby", "restore", seconds=MOST_SECONDS)
     except RestoreError as error:

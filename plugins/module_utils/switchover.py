@@ -100,7 +100,9 @@ def start(place: Place) -> None:
 
 def last_words(place: Place, since: float, most: int = 3) -> str:
     """Return the last complaints in PostgreSQL's journal."""
-    lines = [line for line in journal(unit_of(place), since) if any(word in line for word in ("FATAL", "PANIC", "ERROR"))]
+    lines = [
+        line for line in journal(unit_of(place), since) if any(word in line for word in ("FATAL", "PANIC", "ERROR"))
+    ]
     return " / ".join(lines[-most:]) or f"see journalctl -u {unit_of(place)}"
 
 
@@ -111,6 +113,22 @@ def position(facts: Mapping[str, str]) -> dict[str, Any]:
         "timeline": int(facts.get("Latest checkpoint's TimeLineID") or 0),
         "system_identifier": facts.get("Database system identifier", ""),
     }
+
+
+def answer(database: str, seconds: float = 10) -> dict[str, Any]:
+    """Return the state of a server that may just be starting.
+
+    Raises:
+        FailoverError: it has not answered for so long.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return failover.state(database)
+        except FailoverError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def look(place: Place, database: str) -> dict[str, Any]:
@@ -136,7 +154,7 @@ def look(place: Place, database: str) -> dict[str, Any]:
     }
     if not running:
         return seen
-    seen["server"] = failover.state(database)
+    seen["server"] = answer(database)
     waiting, fails = psql(ARCHIVE, "postgres", 10)[0]
     seen["archive"] = {"waiting": int(waiting), "fails": fails == "t"}
     rows = psql(FOLLOWERS, "postgres", 10)

@@ -28,7 +28,7 @@ options:
       - C(seen) tells which way would be taken. It changes nothing.
       - C(rejoined) takes it and starts the standby.
       - C(expected), on the primary or on who is about to become it, makes the slots of C(hosts) and a checkpoint, which
-        pg_rewind needs after a promotion.
+        pg_rewind needs after a promotion, and has the segment archived in which the timeline began, which a restore needs.
       - C(followed) waits until the standby streams and has come to C(position), then drops the slots that it has kept as a
         primary.
     type: str
@@ -62,7 +62,7 @@ options:
     type: str
     default: nano
   seconds:
-    description: With C(followed), how long it may take, in seconds.
+    description: How long C(followed) may take, and how long C(expected) waits for the archive, in seconds.
     type: int
     default: 60
 attributes:
@@ -122,7 +122,7 @@ def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     state = params["state"]
     if state == "expected":
-        return rejoin.expect(params["hosts"], check)
+        return rejoin.expect(params["hosts"], params["seconds"], check)
     place = switchover.place_of(params["version"])
     if state == "followed":
         if check:

@@ -149,23 +149,27 @@ class Member(Site):
     def kept(self) -> list[Path]:
         return sorted(self.data.parent.glob("main.diverged-*"))
 
-    def cut_off(self, name: str, spoilt: str, **options: Any) -> bool:
-        """Rejoin and end it, like a power loss, in the middle of a program; return whether it came to that.
-
-        Args:
-            name: the program, which is ended once it has made a file in the folder.
-            spoilt: a folder of the data, emptied as the program may have left it.
-            options: of the module.
-        """
-        gone = f"/var/lib/postgresql/{VERSION}/main/{spoilt}"
-        script = f"#!/bin/sh\nrm {gone}/0*\nkill -KILL $PPID\n"
-        program(self.here / "bin", f"{name}-cut", script)
-        extra = f'mount --bind "$0/bin/{name}-cut" {BIN}/{name}'
-        argv = [*self.below(extra), sys.executable, "-m", "tests.unit.modules", "postgresql_rejoin"]
-        args = json.dumps({"state": "rejoined", **options, "_ansible_check_mode": False})
-        env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
-        done = subprocess.run(argv, input=args, cwd=ROOT, env=env, capture_output=True, text=True, timeout=MOST_SECONDS)
-        return done.returncode == -signal.SIGKILL
+    def cut_off_rewind(self, **options: Any) -> None:
+        """Rejoin and end it without a warning in the middle of pg_rewind, which has removed the WAL that it reads."""
+        wal = f"/var/lib/postgresql/{VERSION}/main/pg_wal"
+        stand_in = program(
+            self.here / "bin", "pg_rewind-cut", f"#!/bin/sh\nrm {wal}/0*\ntouch /run/postgresql/cut\nsleep 60\n"
+        )
+        argv = [*self.below(f'mount --bind "{stand_in}" {BIN}/pg_rewind'), sys.executable, "-m", "tests.unit.modules"]
+        process = subprocess.Popen(
+            [*argv, "postgresql_rejoin"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"},
+            start_new_session=True,
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps({"state": "rejoined", **options, "_ansible_check_mode": False}).encode())
+        process.stdin.close()
+        wait_for(lambda: (self.here / "run/cut").exists() or process.poll() is not None, "pg_rewind runs")
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
 
 
 def made(here: Path) -> dict[str, Member]:

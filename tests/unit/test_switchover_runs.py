@@ -106,7 +106,11 @@ def test_there_and_back_without_loss(pair: Pair) -> None:
 def test_second_call_of_each_step_changes_nothing(pair: Pair) -> None:
     one, two = pair["db1"], pair["db2"]
     first = one.done("switchover", "demoted", target="db2")
-    assert (first.changed, first["timeline"], one.does("switchover", "seen")["member"]["note"]["target"]) == (True, 1, "db2")
+    assert (first.changed, first["timeline"], one.does("switchover", "seen")["member"]["note"]["target"]) == (
+        True,
+        1,
+        "db2",
+    )
     wait_for(one.is_standby, "db1 is up as a standby")
     again = one.done("switchover", "demoted", target="db2")
     assert (again.changed, again["position"], again["began"]) == (False, first["position"], first["began"])
@@ -193,8 +197,7 @@ def test_crashed_primary_with_nothing_of_its_own_just_follows(pair: Pair) -> Non
 
 def test_rewind_that_was_cut_off_goes_on_and_starts_nothing_before(pair: Pair) -> None:
     old, new = fail_over(pair)
-    # It ends in the middle of its copying, and all that it has of WAL is gone.
-    assert old.cut_off("pg_rewind", "pg_wal", primary=ADDRESSES["db2"])
+    old.cut_off_rewind(primary=ADDRESSES["db2"])
     assert not old.is_enabled() and not (old.data / "standby.signal").exists()
     assert old.does("switchover", "seen")["member"]["rejoin"]["stage"] == "rewinding"
     assert old.does("rejoin", "seen", primary=ADDRESSES["db2"])["goes_on"] == "rewinding"
@@ -204,7 +207,10 @@ def test_rewind_that_was_cut_off_goes_on_and_starts_nothing_before(pair: Pair) -
 
 def test_delta_restore_where_nothing_can_be_rewound(pair: Pair) -> None:
     old, new = fail_over(pair)
-    new.sql("REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) FROM replicator", "postgres")
+    new.sql(
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) FROM replicator",
+        "postgres",
+    )
     moved = old.repository / "backup"
     moved.rename(moved.with_name("backup.away"))
     failed = old.does("rejoin", "rejoined", primary=ADDRESSES["db2"])
