@@ -37,8 +37,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    Dict of C(host) (who is to become the primary), C(primary) (who is it), C(rebuild) (who does not follow it), C(groups),
-    C(lines) and C(problems).
+    Dict of C(host) (who is to become the primary), C(primary) (who is it), C(rebuild) (who does not follow it),
+    C(groups), C(lines) and C(problems).
   type: dict
 """
 
@@ -70,7 +70,8 @@ def failback_plan(groups: Mapping[str, list[str]], hostvars: Mapping[str, Any], 
         lines.append(f"  {primary} is the primary already.")
     elif first and not problems:
         lines.append(
-            f"  {first[0]}: {'then ' if rebuild else 'follows; it '}becomes the primary in place of {primary or 'nobody'}."
+            f"  {first[0]}: {'then ' if rebuild else 'follows; it '}becomes the primary in place of "
+            f"{primary or 'nobody'}."
         )
     return {
         "host": next(iter(first), ""),

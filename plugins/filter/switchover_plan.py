@@ -44,8 +44,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description: >-
-    Dict of C(old), C(primaries), C(is_done), C(groups) (hosts for groups of the run), C(lines) (the page), C(problems), C(epoch),
-    C(is_claimed), C(records), C(url), C(resolve), C(cold) and C(others).
+    Dict of C(old), C(primaries), C(is_done), C(groups) (hosts for groups of the run), C(lines) (the page),
+    C(problems), C(epoch), C(is_claimed), C(records), C(url), C(resolve), C(cold) and C(others).
   type: dict
 """
 
@@ -108,8 +108,8 @@ class Plan:
             return [f"{self.target} is no database that was looked at; there are {', '.join(self.members) or 'none'}."]
         if len(self.primaries) > 1:
             return [
-                f"{' and '.join(self.primaries)} are both primaries: find out which one the application writes to, and stop "
-                "the other."
+                f"{' and '.join(self.primaries)} are both primaries: find out which one the application writes to, and "
+                "stop the other."
             ]
         if self.is_done:
             return []
@@ -143,8 +143,8 @@ class Plan:
             wrong.append(f"{self.target} is {follows['lag_bytes'] / MIB:.0f} MiB behind: wait until it has caught up.")
         if old["archive"]["fails"] or old["archive"]["waiting"] > MOST_WAITING:
             wrong.append(
-                f"{self.old} does not get its WAL archived ({old['archive']['waiting']} segments wait), and its stop would "
-                "wait for that: see docs/backup.md."
+                f"{self.old} does not get its WAL archived ({old['archive']['waiting']} segments wait), and its stop "
+                "would wait for that: see docs/backup.md."
             )
         return wrong
 
@@ -202,33 +202,26 @@ class Plan:
         names = ", ".join(each["name"] for each in self.records()) or "no name"
         return [
             *lines,
-            f"Then: {self.old or 'nobody'} stops and becomes a standby, {self.target} becomes the primary once it has all of "
-            f"the data, {', '.join(self.applications()) or 'no host'} runs the application, {names} is moved.",
+            f"Then: {self.old or 'nobody'} stops and becomes a standby, {self.target} becomes the primary once it has "
+            f"all of the data, {', '.join(self.applications()) or 'no host'} runs the application, {names} is moved.",
             "Nothing is lost; for some seconds nobody can write.",
         ]
 
     def plan(self) -> dict[str, Any]:
         """Return the whole."""
-        problems = self.problems()
         known = self.target in self.members
-        records = self.records() if known else []
+        records, wanted = (self.records() if known else []), []
         zone = str(self.hostvars[self.target].get("dns_zone", "")) if known else ""
         api = next((each["value"] for each in records if each["name"] == "api"), "")
-        wanted = [("switchover_target", [self.target]), ("switchover_old", [self.old])]
-        if known:
-            wanted += [("switchover_applications", self.applications()), ("switchover_cold", self.cold())]
+        if known and not self.is_done:
+            wanted = [("target", [self.target]), ("applications", self.applications()), ("cold", self.cold())]
         return {
             "old": self.old,
             "primaries": self.primaries,
             "is_done": known and self.is_done,
-            "groups": [
-                {"host": host, "group": group}
-                for group, hosts in wanted
-                for host in hosts
-                if host and known and (problems or not self.is_done)
-            ],
+            "groups": [{"host": host, "group": f"switchover_{group}"} for group, hosts in wanted for host in hosts],
             "lines": self.lines() if known else [],
-            "problems": problems,
+            "problems": self.problems(),
             "epoch": self.record.get("epoch", 0),
             "is_claimed": bool(self.record) and self.record["host"] == self.target,
             "records": records,

@@ -5,28 +5,19 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.nano.ops.plugins.module_utils import failover, rejoin_wal, rejoin_ways, switchover
-from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError, number, psql
-from ansible_collections.nano.ops.plugins.module_utils.restore_choice import SEGMENT_BYTES, segment_name
+from ansible_collections.nano.ops.plugins.module_utils import failover, member, rejoin_wal, rejoin_ways
+from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError
 from ansible_collections.nano.ops.plugins.module_utils.restore_options import lsn_text
 from ansible_collections.nano.ops.plugins.module_utils.restore_place import Place, control, is_running
-from ansible_collections.nano.ops.plugins.module_utils.restore_server import systemctl, unit_of, unit_state
+from ansible_collections.nano.ops.plugins.module_utils.restore_server import systemctl, unit_of
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What pg_rewind leaves when it has come to its end.
 REWOUND = "in archive recovery"
-POSITION = "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
-SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT active AND NOT temporary"
-
-
-def note_path(place: Place) -> Path:
-    """Return where it is written down what was begun with the data."""
-    return place.base / f".{place.name}.rejoin.json"
 
 
 @contextlib.contextmanager
@@ -74,7 +65,8 @@ def check(place: Place, facts: dict[str, str], identifier: str) -> None:
     if facts.get("Database system identifier") != identifier:
         raise FailoverError(
             f"{place.data} is of another cluster than the primary's (system identifier "
-            f"{facts.get('Database system identifier')}, not {identifier}), nothing was changed: put it aside, then site.yml"
+            f"{facts.get('Database system identifier')}, not {identifier}), nothing was changed: put it aside, then "
+            "site.yml"
         )
     if is_running(place) and not failover.state("postgres")["is_standby"]:
         raise FailoverError(
@@ -96,8 +88,8 @@ def way_of(place: Place, facts: dict[str, str], source: str) -> dict[str, Any]:
     diverged = rejoin_wal.is_diverged(place, facts, own, fork, end)
     if diverged and fork[1] == rejoin_wal.OPEN:
         raise FailoverError(
-            f"it has WAL behind the primary's end ({lsn_text(end)}) on the same timeline, nothing was changed: which of the "
-            "two is the right primary? Where it is the other one, put these data aside, then site.yml"
+            f"it has WAL behind the primary's end ({lsn_text(end)}) on the same timeline, nothing was changed: which "
+            "of the two is the right primary? Where it is the other one, put these data aside, then site.yml"
         )
     return {
         "way": "rewind" if diverged else "signal",
@@ -114,7 +106,7 @@ def seen(place: Place, primary: str) -> dict[str, Any]:
     Raises:
         FailoverError: none.
     """
-    note = switchover.read_note(note_path(place))
+    note = member.read_note(member.note_path(place, "rejoin"))
     if note.get("stage") in ("rewinding", "restoring"):
         return {"way": "rewind", "goes_on": note["stage"]}
     if streams("postgres"):
@@ -127,14 +119,15 @@ def rejoin(place: Place, primary: str, stanza: str) -> dict[str, Any]:
     """Make the data of this host a standby's and start it.
 
     Returns:
-        `changed`, `way` (none, signal, rewind or delta), `kept` (what only this host had, see rejoin_wal.keep) and `notes`.
+        `changed`, `way` (none, signal, rewind or delta), `kept` (what only this host had, see rejoin_wal.keep) and
+        `notes`.
 
     Raises:
         FailoverError: it cannot be done; the text says what to do.
     """
-    path = note_path(place)
+    path = member.note_path(place, "rejoin")
     with alone(place):
-        note = switchover.read_note(path)
+        note = member.read_note(path)
         if not note and streams("postgres"):
             return {"changed": False, "way": "none", "kept": {}, "notes": []}
         facts, source = control(place, place.data), source_of(place, primary)
@@ -150,15 +143,15 @@ def rejoin(place: Place, primary: str, stanza: str) -> dict[str, Any]:
             if is_running(place):
                 raise FailoverError(f"{unit_of(place)} does not stop, nothing was changed: look at it")
             if found["way"] == "signal":
-                switchover.put_signal(place)
-                switchover.run_standby(place)
+                member.put_signal(place)
+                member.run_standby(place)
                 return {"changed": True, "way": "signal", "kept": {}, "notes": []}
             kept = rejoin_wal.keep(place, found["own"], found["fork"], history)
             is_same = found["own"].timeline == history.timeline
             # pg_rewind takes data of one timeline for data of one history.
             stage = "restoring" if is_same else "rewinding"
             note = {"stage": stage, "kept": kept, "identifier": identifier, "boot": "", "notes": []}
-            switchover.write_note(path, note)
+            member.write_note(path, note)
         done = overwrite(place, source, history, identifier, stanza, note)
         path.unlink()
         return {"changed": True, "way": done, "kept": note["kept"], "notes": note["notes"]}
@@ -172,19 +165,19 @@ def overwrite(
     Raises:
         FailoverError: neither works.
     """
-    path = note_path(place)
+    path = member.note_path(place, "rejoin")
     # Half overwritten data must not start with the host; nothing in them says what they are.
     systemctl("disable", unit_of(place))
     systemctl("stop", unit_of(place))
     if note["stage"] == "rewinding":
         try:
             rewound(place, source, note)
-            switchover.put_signal(place)
-            switchover.run_standby(place)
+            member.put_signal(place)
+            member.run_standby(place)
             return "rewind"
         except FailoverError as error:
             note |= {"stage": "restoring", "notes": [*note["notes"], str(error)]}
-            switchover.write_note(path, note)
+            member.write_note(path, note)
     try:
         label = rejoin_ways.delta(place, history, identifier, stanza)
     except FailoverError as error:
@@ -195,8 +188,8 @@ def overwrite(
             f"mv {place.data} {place.data}.spoilt; rm {path}; then site.yml"
         ) from error
     note["notes"] = [*note["notes"], f"restored from backup {label}"]
-    switchover.put_signal(place)
-    switchover.run_standby(place)
+    member.put_signal(place)
+    member.run_standby(place)
     return "delta"
 
 
@@ -216,79 +209,10 @@ def rewound(place: Place, source: str, note: dict[str, Any]) -> None:
     if note["boot"]:
         rejoin_wal.put_back(place, note["kept"]["path"])
     note["boot"] = boot
-    switchover.write_note(note_path(place), note)
+    member.write_note(member.note_path(place, "rejoin"), note)
     # Its own recovery of data that crashed does not take a standby's.
-    (place.data / switchover.SIGNAL).unlink(missing_ok=True)
+    (place.data / member.SIGNAL).unlink(missing_ok=True)
     rejoin_ways.rewind(place, source)
     state = control(place, place.data).get("Database cluster state")
     if state != REWOUND:
         raise FailoverError(f"pg_rewind has left data that are {state!r}")
-
-
-def store_fork(seconds: float) -> None:
-    """Have the segment archived in which the primary's timeline began: a restore elsewhere would miss the turn without it."""
-    row = psql("SELECT pg_is_in_recovery() OR current_setting('archive_mode') = 'off'", "postgres", 10)
-    timeline = 1 if row[0][0] == "t" else switchover.writes_on()
-    if timeline == 1:
-        return
-    text = psql(f"SELECT pg_read_file('pg_wal/{timeline:08X}.history')", "postgres", 10)
-    before = rejoin_wal.History.read(timeline, "\n".join(line[0] for line in text)).timelines[-2]
-    name = segment_name(timeline, before[1] // SEGMENT_BYTES)
-    if psql(f"SELECT pg_walfile_name(pg_current_wal_lsn()) = '{name}'", "postgres", 10)[0][0] == "t":
-        psql("SELECT pg_switch_wal()", "postgres", 10)
-    waiting = f"SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name = '{name}.ready'"
-    deadline = time.monotonic() + seconds
-    while psql(waiting, "postgres", 10)[0][0] != "0" and time.monotonic() < deadline:
-        time.sleep(0.2)
-
-
-def expect(hosts: list[str], seconds: float, check: bool) -> dict[str, Any]:
-    """Keep WAL for standbys that come, here or once this host is the primary, and make a checkpoint.
-
-    After a promotion pg_rewind reads in the control file which timeline the primary is on; before one, it makes that short.
-    What is not archived after some seconds is not waited for: a restore looks for itself.
-
-    Returns:
-        `changed`, `position` (how far this host is).
-    """
-    known = {row[0] for row in psql("SELECT slot_name FROM pg_replication_slots", "postgres", 10)}
-    missing = [name for name in (host.replace("-", "_") for host in hosts) if name not in known]
-    if not check:
-        for name in missing:
-            psql(f"SELECT pg_create_physical_replication_slot('{name}', true)", "postgres", 10)
-        psql("CHECKPOINT", "postgres", 600)
-        store_fork(seconds)
-    return {"changed": bool(missing), "position": psql(POSITION, "postgres", 10)[0][0]}
-
-
-def follow(place: Place, database: str, position: str, seconds: float) -> dict[str, Any]:
-    """Wait until the standby streams and has replayed up to a position; drop slots that only a primary needs.
-
-    Raises:
-        FailoverError: it does not get there, or ended.
-    """
-    deadline, since = time.monotonic() + seconds, time.time()
-    while True:
-        reason = ""
-        try:
-            now = failover.state(database)
-            if not now["is_standby"]:
-                raise FailoverError("it runs as a primary: two primaries; look at both")
-            if now["is_streaming"] and number(now["replayed"]) >= number(position):
-                break
-            reason = (
-                f"replayed {now['replayed']} of {position}, {'streams' if now['is_streaming'] else 'does not stream'}"
-            )
-        except FailoverError as error:
-            reason = str(error)
-            if "two primaries" in reason:
-                raise
-        if unit_state(unit_of(place))[0] == "failed" or time.monotonic() > deadline:
-            words = switchover.last_words(place, since - 30)
-            raise FailoverError(f"it does not follow the primary ({reason}): {words}")
-        time.sleep(0.2)
-    # Of the time when it was a primary: nobody reads from them any more, and they would keep WAL for good.
-    slots = [row[0] for row in psql(SLOTS, "postgres", 10)]
-    for name in slots:
-        psql(f"SELECT pg_drop_replication_slot('{name}')", "postgres", 10)
-    return {"changed": bool(slots), "server": now, "dropped": slots}

@@ -109,7 +109,7 @@ def is_diverged(place: Place, facts: dict[str, str], own: History, fork: tuple[i
     limit = min(position, primary_end) if position == OPEN else position
     if facts.get("Database cluster state") == "shut down":
         # The begin of the last record: what the primary has shares it wholly when it goes on behind its begin.
-        return number(facts["Latest checkpoint location"]) >= limit
+        return bool(number(facts["Latest checkpoint location"]) >= limit)
     segment = segment_name(timeline, limit // SEGMENT_BYTES)
     if written_segments(place.data, timeline, segment):
         return True

@@ -40,7 +40,7 @@ def run(place: Place, name: str, *words: str, seconds: float = MOST_SECONDS) -> 
         lines = [line for line in done.stderr.splitlines() if "error:" in line or "FATAL" in line]
         raise FailoverError(f"{name} failed: {' / '.join(lines or done.stderr.splitlines())[-600:]}")
     # Of lines alone: an empty last column is part of an answer.
-    return done.stdout.strip("\n")
+    return str(done.stdout).strip("\n")
 
 
 def setting(place: Place, name: str) -> str:
@@ -99,8 +99,8 @@ def usable(backups: Iterable[Backup], history: History, identifier: str) -> Back
 def check_forks(repository: Repository, backup: Backup, history: History) -> None:
     """Refuse an archive that lacks the segment in which a timeline began.
 
-    PostgreSQL would take the older timeline's segment of that number instead, and that may be one which the old primary has
-    archived after the histories parted.
+    PostgreSQL would take the older timeline's segment of that number instead, and that may be one which the old
+    primary has archived after the histories parted.
 
     Raises:
         FailoverError: it lacks one.
@@ -109,8 +109,8 @@ def check_forks(repository: Repository, backup: Backup, history: History) -> Non
         name = segment_name(timeline, end // SEGMENT_BYTES)
         if end >= backup.start_lsn and name not in repository.wal:
             raise FailoverError(
-                f"repository {repository.key} does not have WAL segment {name} yet, in which timeline {timeline} began: "
-                "run `pgbackrest --stanza=nano check` as postgres on the primary, which stores it, then this again"
+                f"repository {repository.key} does not have WAL segment {name} yet, in which timeline "
+                f"{timeline} began: run `pgbackrest --stanza=nano check` as postgres on the primary, which stores it, then this again"
             )
 
 
@@ -133,7 +133,7 @@ def delta(place: Place, history: History, identifier: str, stanza: str) -> str:
 
 
 def forget_settings(path: Path) -> None:
-    """Take away what pgBackRest has written of recovery: the server's own configuration says where its WAL comes from."""
+    """Take away what pgBackRest has written of recovery: the server's own configuration says where WAL comes from."""
     kept = [line for line in path.read_text().splitlines() if line.split("=")[0].strip() not in RECOVERY_SETTINGS]
     path.write_text("\n".join([*kept, ""]))
     account = as_postgres()

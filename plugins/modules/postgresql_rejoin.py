@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nano.ops.plugins.module_utils import rejoin, switchover
+from ansible_collections.nano.ops.plugins.module_utils import member, rejoin, rejoin_follow
 from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError
 from ansible_collections.nano.ops.plugins.module_utils.restore_options import RestoreError
 
@@ -15,9 +15,9 @@ short_description: Make an old primary a standby of the new one
 version_added: 0.3.0
 author: nano.ops contributors
 description:
-  - Finds out whether the data of a server have anything that the primary has not, and takes the shortest way to make them a
-    standby's. Nothing more than C(standby.signal) where they have nothing of their own; else pg_rewind; where that does not
-    work, a delta restore by pgBackRest.
+  - Finds out whether the data of a server have anything that the primary has not, and takes the shortest way to make
+    them a standby's. Nothing more than C(standby.signal) where they have nothing of their own; else pg_rewind; where
+    that does not work, a delta restore by pgBackRest.
   - Before anything is overwritten, the WAL that only this host has is copied to C(main.diverged-<time>) beside the data
     directory, with what it holds in C(diverged.json).
   - A note beside the data says what was begun, and the unit is disabled meanwhile. The same call again goes on.
@@ -28,9 +28,10 @@ options:
       - C(seen) tells which way would be taken. It changes nothing.
       - C(rejoined) takes it and starts the standby.
       - C(expected), on the primary or on who is about to become it, makes the slots of C(hosts) and a checkpoint, which
-        pg_rewind needs after a promotion, and has the segment archived in which the timeline began, which a restore needs.
-      - C(followed) waits until the standby streams and has come to C(position), then drops the slots that it has kept as a
-        primary.
+        pg_rewind needs after a promotion, and has the segment archived in which the timeline began, which a restore
+        needs.
+      - C(followed) waits until the standby streams and has come to C(position), then drops the slots that it has kept
+        as a primary.
     type: str
     choices: [seen, rejoined, expected, followed]
     default: seen
@@ -40,8 +41,8 @@ options:
     default: 0
   primary:
     description: >-
-      Address of the primary. Everything else of the connection is the server's own C(primary_conninfo); empty takes that as
-      it is.
+      Address of the primary. Everything else of the connection is the server's own C(primary_conninfo); empty takes
+      that as it is.
     type: str
     default: ""
   hosts:
@@ -88,8 +89,8 @@ way:
   type: str
 kept:
   description: >-
-    With C(rejoined), what only this host had: C(path), C(timeline), C(from), C(to), C(bytes), C(commits), C(first_commit),
-    C(last_commit), C(segments). Empty where there was nothing.
+    With C(rejoined), what only this host had: C(path), C(timeline), C(from), C(to), C(bytes), C(commits),
+    C(first_commit), C(last_commit), C(segments). Empty where there was nothing.
   returned: success
   type: dict
 notes:
@@ -122,16 +123,16 @@ def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """
     state = params["state"]
     if state == "expected":
-        return rejoin.expect(params["hosts"], params["seconds"], check)
-    place = switchover.place_of(params["version"])
+        return dict(rejoin_follow.expect(params["hosts"], params["seconds"], check))
+    place = member.place_of(params["version"])
     if state == "followed":
         if check:
             return {"changed": False}
-        return rejoin.follow(place, params["database"], params["position"], params["seconds"])
+        return dict(rejoin_follow.follow(place, params["database"], params["position"], params["seconds"]))
     if state == "seen" or check:
         found = rejoin.seen(place, params["primary"])
         return {"changed": state == "rejoined" and found["way"] != "none", **found}
-    return rejoin.rejoin(place, params["primary"], params["stanza"])
+    return dict(rejoin.rejoin(place, params["primary"], params["stanza"]))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nano.ops.plugins.module_utils import switchover
+from ansible_collections.nano.ops.plugins.module_utils import member, switchover
 from ansible_collections.nano.ops.plugins.module_utils.failover import FailoverError
 from ansible_collections.nano.ops.plugins.module_utils.restore_options import RestoreError
 
@@ -16,8 +16,8 @@ version_added: 0.3.0
 author: nano.ops contributors
 description:
   - The host's half of a planned change of the primary. M(nano.ops.postgresql_failover) promotes in between.
-  - A note beside the data directory says what was begun. What was done already is left, so that a procedure that was cut
-    off runs again.
+  - A note beside the data directory says what was begun. What was done already is left, so that a procedure that was
+    cut off runs again.
 options:
   state:
     description:
@@ -41,7 +41,8 @@ options:
     description: Who is to become the primary, for the note. Needed for C(demoted).
     type: str
   wanted:
-    description: What C(demoted) returned on the old primary; C(position), C(timeline) and C(system_identifier) are read.
+    description: >-
+      What C(demoted) returned on the old primary; C(position), C(timeline) and C(system_identifier) are read.
     type: dict
   seconds:
     description: How long C(gated) and C(resumed) wait, in seconds.
@@ -74,8 +75,8 @@ RETURN = r"""
 member:
   description: >-
     With C(seen), C(holds) (empty, primary or standby), C(is_running), C(state) (of the control file), C(position),
-    C(timeline), C(system_identifier), C(server) (as M(nano.ops.postgresql_failover) returns it), C(followers), C(archive),
-    and C(note) and C(rejoin) of what was begun and has not ended.
+    C(timeline), C(system_identifier), C(server) (as M(nano.ops.postgresql_failover) returns it), C(followers),
+    C(archive), and C(note) and C(rejoin) of what was begun and has not ended.
   returned: success
   type: dict
 position:
@@ -109,17 +110,17 @@ def work(params: dict[str, Any], check: bool) -> dict[str, Any]:
         RestoreError: the host has no PostgreSQL.
     """
     state, database = params["state"], params["database"]
-    place = switchover.place_of(params["version"])
+    place = member.place_of(params["version"])
     if state == "finished":
         return {"changed": switchover.finish(place, check)}
     if state == "seen":
-        return {"changed": False, "member": switchover.look(place, database)}
+        return {"changed": False, "member": member.look(place, database)}
     if check:
         return {"changed": state != "gated"}
     if state == "demoted":
-        return switchover.demote(place, database, params["target"])
+        return dict(switchover.demote(place, database, params["target"]))
     if state == "resumed":
-        return switchover.resume(place, database, params["seconds"])
+        return dict(switchover.resume(place, database, params["seconds"]))
     return {"changed": False, "server": switchover.gate(database, params["wanted"], params["seconds"])}
 
 

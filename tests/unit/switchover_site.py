@@ -1,4 +1,4 @@
-"""Two database hosts, a primary and its standby, each in a mount namespace of its own: real PostgreSQL, real pgBackRest."""
+"""Two database hosts, a primary and its standby, each in a mount namespace of its own, with a real repository."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ fsync = off
 wal_log_hints = on
 shared_buffers = 16MB
 wal_retrieve_retry_interval = 200ms
-primary_conninfo = 'host={peer} user=replicator application_name={name} target_session_attrs=read-write connect_timeout=3'
+primary_conninfo = 'host={peer} user=replicator application_name={name} target_session_attrs=read-write'
 primary_slot_name = '{name}'
 restore_command = 'pgbackrest --stanza=nano archive-get "%f" "%p"'
 """

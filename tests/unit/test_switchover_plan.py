@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -35,17 +34,22 @@ def primary(standby: str, **more: Any) -> dict[str, Any]:
 
 
 def variables(db1: dict[str, Any], db2: dict[str, Any], record: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {name: {"ansible_host": f"10.0.0.{number}"} for number, name in enumerate(("app1", "app2"))}
-    found["app2"]["nano_api_role"] = "cold"
+    found: dict[str, Any] = {
+        "app1": {"ansible_host": "10.0.0.1"},
+        "app2": {"ansible_host": "10.0.0.2", "nano_api_role": "cold"},
+    }
     for name, seen in (("db1", db1), ("db2", db2)):
-        found[name] = {"ansible_host": f"10.0.1.{name[-1]}", "dns_zone": "nano.example", "switchover_seen": {"member": seen}}
+        found[name] = {"ansible_host": f"10.0.1.{name[-1]}", "dns_zone": "nano.example"}
+        found[name]["switchover_seen"] = {"member": seen}
         if record:
             told = {"record": {"host": record, "epoch": 4}}
             found[name]["switchover_record"] = {"rc": 0, "stdout": json.dumps(told)}
     return found
 
 
-def plan(db1: dict[str, Any], db2: dict[str, Any], host: str = "db2", record: str = "", **groups: Any) -> dict[str, Any]:
+def plan(
+    db1: dict[str, Any], db2: dict[str, Any], host: str = "db2", record: str = "", **groups: Any
+) -> dict[str, Any]:
     return Switchover().filters()["switchover_plan"]({**GROUPS, **groups}, variables(db1, db2, record), host)
 
 
@@ -60,11 +64,12 @@ def hosts(made: dict[str, Any], group: str) -> list[str]:
 def test_plan_says_who_does_what_and_where_the_names_lead() -> None:
     made = plan(primary("db2"), member())
     assert (made["problems"], made["old"], made["is_done"], made["others"]) == ([], "db1", False, ["db1"])
-    assert made["records"] == [{"name": "db", "value": "10.0.1.2"}, {"name": "api", "value": "10.0.0.1"}]
+    assert made["records"] == [{"name": "db", "value": "10.0.1.2"}, {"name": "api", "value": "10.0.0.2"}]
     assert (hosts(made, "applications"), hosts(made, "cold")) == (["app2"], [])
     assert made["url"] == "https://api.nano.example/v1/nanos"
     text = "\n".join(made["lines"])
-    assert "db2: streaming, 0.0 MiB behind" in text and "db1 stops and becomes a standby, db2 becomes the primary" in text
+    assert "db2: streaming, 0.0 MiB behind" in text
+    assert "db1 stops and becomes a standby, db2 becomes the primary" in text
     back = plan(member(), primary("db1"), "db1")
     assert (hosts(back, "applications"), hosts(back, "cold")) == (["app1"], ["app2"])
 
@@ -82,7 +87,7 @@ LAGGING = {"db2": {"state": "streaming", "lag_bytes": 64 << 20}}
         (primary("db2"), member(system_identifier="8"), "are different clusters"),
         (primary("db2"), member(server={}), "db2 is no standby that runs"),
         (primary("db2"), member(rejoin={"stage": "rewinding"}), "The data of db2 are being rebuilt"),
-        (primary("db2", archive={"waiting": 3, "fails": True}), member(), "does not get its WAL archived (3 segments wait)"),
+        (primary("db2", archive={"waiting": 3, "fails": True}), member(), "WAL archived (3 segments wait)"),
         (member(), member(), "No member is a primary. Start it"),
         (member(note={"stage": "stopped", "target": "db3"}), member(), "A switchover from db1 to db3 was begun"),
     ],
@@ -120,7 +125,8 @@ def test_nothing_is_done_twice() -> None:
 def test_failback_finds_who_is_rebuilt_and_who_becomes_the_primary() -> None:
     lost = failback(member(holds="primary", server={}), primary("db3"))
     assert (lost["host"], lost["primary"], lost["rebuild"], lost["problems"]) == ("db1", "db2", ["db1"], [])
-    assert "it is made its standby" in lost["lines"][0] and "then becomes the primary in place of db2" in lost["lines"][1]
+    assert "it is made its standby" in lost["lines"][0]
+    assert "then becomes the primary in place of db2" in lost["lines"][1]
     follows = failback(member(), primary("db1"))
     assert (follows["rebuild"], follows["problems"]) == ([], []) and "becomes the primary" in follows["lines"][0]
     done = failback(primary("db2"), member())
@@ -137,4 +143,4 @@ def test_failback_refuses_what_could_lose_data() -> None:
     assert "db1 is empty: site.yml" in empty["problems"][0]
     cut = failback(member(holds="empty", server={}, rejoin={"stage": "restoring"}), primary("db3"))
     assert cut["problems"] == [] and cut["rebuild"] == ["db1"]
-    assert copy.deepcopy(failback(member(), primary("db1"), "site_ops"))["problems"]
+    assert "has no member" in failback(member(), primary("db1"), "site_ops")["problems"][0]
