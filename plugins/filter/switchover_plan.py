@@ -137,10 +137,11 @@ class Plan:
             return self._standby()
         old = self.members[self.old]
         wrong = self._standby()
-        if not (follows := follower(old, self.target)):
-            wrong.append(f"{self.target} does not follow {self.old}: playbooks/failback.yml makes it a standby again.")
-        elif follows["lag_bytes"] > self.lag:
-            wrong.append(f"{self.target} is {follows['lag_bytes'] / MIB:.0f} MiB behind: wait until it has caught up.")
+        for host in self.members:
+            if host != self.old and not follower(old, host):
+                wrong.append(f"{host} does not follow {self.old}: playbooks/failback.yml makes it a standby again.")
+        if (lag := follower(old, self.target).get("lag_bytes", 0)) > self.lag:
+            wrong.append(f"{self.target} is {lag / MIB:.0f} MiB behind: wait until it has caught up.")
         if old["archive"]["fails"] or old["archive"]["waiting"] > MOST_WAITING:
             wrong.append(
                 f"{self.old} does not get its WAL archived ({old['archive']['waiting']} segments wait), and its stop "

@@ -22,6 +22,7 @@ from ansible_collections.nano.ops.plugins.module_utils.restore_repository import
 # Where no end is known: a timeline that goes on.
 OPEN = 1 << 64
 LSN = re.compile(r"\blsn: ([0-9A-F]+/[0-9A-F]+)")
+LENGTH = re.compile(r"\blen \(rec/tot\): +\d+/ *(\d+)")
 COMMIT = re.compile(r"desc: COMMIT(?:_PREPARED)? (\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(?:\.\d+)?)")
 
 
@@ -120,22 +121,28 @@ def is_diverged(place: Place, facts: dict[str, str], own: History, fork: tuple[i
 
 
 def measured(place: Place, folder: Path, spans: Iterable[tuple[int, int]]) -> dict[str, Any]:
-    """Return what WAL holds: `to` (its last record), `commits` and when the first and the last of them was.
+    """Return what WAL holds.
+
+    That is `to` (its last record), `bytes` (of records, without what a switch of segments leaves empty), `commits` and
+    when the first and the last of them was.
 
     Args:
         place: whose programs read it.
         folder: where it lies.
         spans: each timeline and where to begin on it.
     """
-    last, times = "", []
+    last, size, times = "", 0, []
     for timeline, start in spans:
         for line in dumped(place, folder, timeline, start):
             if found := LSN.search(line):
                 last = found.group(1)
+            if found := LENGTH.search(line):
+                size += int(found.group(1))
             if found := COMMIT.search(line):
                 times.append(found.group(1))
     return {
         "to": last,
+        "bytes": size,
         "commits": len(times),
         "first_commit": f"{times[0]} UTC" if times else "",
         "last_commit": f"{times[-1]} UTC" if times else "",
@@ -186,7 +193,6 @@ def keep(place: Place, own: History, fork: tuple[int, int], primary: History) ->
             "primary_timeline": primary.timeline,
             "system_identifier": control(place, place.data).get("Database system identifier", ""),
             "from": lsn_text(position),
-            "bytes": max(0, number(found["to"]) - position),
             "segments": names,
             **found,
         }

@@ -109,8 +109,8 @@ def check_forks(repository: Repository, backup: Backup, history: History) -> Non
         name = segment_name(timeline, end // SEGMENT_BYTES)
         if end >= backup.start_lsn and name not in repository.wal:
             raise FailoverError(
-                f"repository {repository.key} does not have WAL segment {name} yet, in which timeline "
-                f"{timeline} began: run `pgbackrest --stanza=nano check` as postgres on the primary, which stores it, then this again"
+                f"repository {repository.key} lacks WAL segment {name}, in which timeline {timeline} began: run "
+                "`pgbackrest --stanza=nano check` as postgres on the primary, which stores it, then this again"
             )
 
 

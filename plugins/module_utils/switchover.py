@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,12 +92,12 @@ def resume(place: Place, database: str, seconds: float) -> dict[str, Any]:
         FailoverError: there is nothing to go back to, somebody was promoted, or it does not start.
     """
     note = read_note(note_path(place))
-    if not note:
-        raise FailoverError("no switchover was begun on this host, or it has ended: there is nothing to go back to")
     if is_running(place) and not failover.state(database)["is_standby"]:
-        note_path(place).unlink()
+        note_path(place).unlink(missing_ok=True)
         systemctl("start", "--no-block", HEARTBEAT)
         return {"changed": False}
+    if not note:
+        raise FailoverError("no switchover was begun on this host, or it has ended: there is nothing to go back to")
     unit, since = unit_of(place), time.time()
     systemctl("stop", unit)
     if is_running(place):
@@ -109,12 +110,12 @@ def resume(place: Place, database: str, seconds: float) -> dict[str, Any]:
     start(place)
     deadline = time.monotonic() + seconds
     while True:
-        try:
+        # Until its recovery has ended it answers nobody.
+        with contextlib.suppress(FailoverError):
             if not failover.state(database, 2)["is_standby"]:
                 break
-        except FailoverError as error:
-            if unit_state(unit)[0] == "failed" or time.monotonic() > deadline:
-                raise FailoverError(f"the old primary does not start again: {last_words(place, since - 1)}") from error
+        if unit_state(unit)[0] == "failed" or time.monotonic() > deadline:
+            raise FailoverError(f"the old primary does not start again: {last_words(place, since - 1)}")
         time.sleep(0.1)
     note_path(place).unlink(missing_ok=True)
     return {"changed": True}

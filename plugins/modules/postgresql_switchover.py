@@ -95,6 +95,10 @@ began:
   description: With C(demoted), when the stop began, in seconds since 1970.
   returned: success
   type: float
+stopped:
+  description: With C(demoted), when it had ended.
+  returned: success
+  type: float
 server:
   description: With C(gated), the state of the standby.
   returned: success

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .conftest import ROOT
 from .modules import MOST_SECONDS, Result, program, run_module_below
 from .restore_site import SERVER, SYSTEMCTL, UNIT, Site
@@ -21,15 +23,13 @@ from .scratch import BIN, VERSION
 # Nobody else listens on them: neither a server of the machine nor another run of these tests.
 NET = f"{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 ADDRESSES = {"db1": f"127.91.{NET}", "db2": f"127.92.{NET}"}
-# What the role's tasks give: roles/postgresql/tasks/rewind.yml.
+# What the role gives, in the words of its task: there a colon stands between the types of a function's arguments.
+TASK = yaml.safe_load((ROOT / "roles/postgresql/tasks/rewind.yml").read_text())[0][
+    "community.postgresql.postgresql_privs"
+]
 GRANTS = "; ".join(
-    f"GRANT EXECUTE ON FUNCTION pg_catalog.{name} TO replicator"
-    for name in (
-        "pg_ls_dir(text, boolean, boolean)",
-        "pg_stat_file(text, boolean)",
-        "pg_read_binary_file(text)",
-        "pg_read_binary_file(text, bigint, bigint, boolean)",
-    )
+    f"GRANT {TASK['privs']} ON FUNCTION {TASK['schema']}.{name.replace(':', ', ')} TO replicator"
+    for name in TASK["objs"].split(",")
 )
 STANDBY = """hot_standby = on
 fsync = off

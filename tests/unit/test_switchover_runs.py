@@ -154,7 +154,8 @@ def test_standby_that_does_not_get_there_leaves_the_old_primary_as_it_was(pair: 
     assert one.sql("SELECT timeline_id FROM pg_control_checkpoint()") == "1"
     one.write("after")
     wait_for(lambda: two.words() == ["first", "before the stop", "after"], "db2 follows on the old timeline")
-    assert one.does("switchover", "resumed").failed, "there is nothing to go back to any more"
+    assert not one.done("switchover", "resumed").changed
+    assert "nothing to go back to" in two.does("switchover", "resumed").message and two.is_standby()
 
 
 def test_nobody_goes_back_once_another_was_promoted(pair: Pair) -> None:
@@ -179,7 +180,9 @@ def test_diverged_primary_is_rewound_and_its_writes_are_kept(pair: Pair, crash: 
     assert old.words() == ["first", "both have it", "won", "after"]
     (kept,) = old.kept()
     note = json.loads((kept / "diverged.json").read_text())
-    assert note["commits"] == 3 and note["bytes"] > 0 and note["timeline"] == 1 and note["primary_timeline"] == 2
+    assert (
+        note["commits"] == 3 and 0 < note["bytes"] < 16384 and note["timeline"] == 1 and note["primary_timeline"] == 2
+    )
     assert result["kept"]["last_commit"] == note["last_commit"] > note["first_commit"] and "UTC" in note["last_commit"]
     assert b"lost 2" in b"".join((kept / name).read_bytes() for name in note["segments"])
     assert not old.done("rejoin", "rejoined", primary=ADDRESSES["db2"]).changed and len(old.kept()) == 1
