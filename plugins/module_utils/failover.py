@@ -15,7 +15,8 @@ USER = "postgres"
 STATE = """
 SELECT pg_is_in_recovery(), (SELECT system_identifier FROM pg_control_system()),
   CASE WHEN pg_is_in_recovery() THEN coalesce((SELECT max(received_tli) FROM pg_stat_wal_receiver),
-    (SELECT timeline_id FROM pg_control_checkpoint())) ELSE (SELECT timeline_id FROM pg_control_checkpoint()) END,
+    (SELECT timeline_id FROM pg_control_checkpoint()))
+    ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
   coalesce(pg_last_wal_receive_lsn()::text, ''), coalesce(pg_last_wal_replay_lsn()::text, ''),
   (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),
   CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END
