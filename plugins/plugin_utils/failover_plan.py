@@ -222,5 +222,7 @@ class Plan:
             "dns_from": next((host for host in self.groups.get("dns", []) if host in self.left), ""),
             "url": f"https://api.{zone}/v1/nanos" if api and zone else "",
             "resolve": ["--resolve", f"api.{zone}:443:{api}"] if api and zone else [],
-            "next": [f"# when {self.site} is back: ansible-playbook playbooks/failback.yml -e failback_site={self.site}"],
+            "next": [
+                f"# when {self.site} is back: ansible-playbook playbooks/failback.yml -e failback_site={self.site}"
+            ],
         }

@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 
 from tests.verify.conftest import Run
-<<<<<<< HEAD
-from tests.verify.controller import read_inventory
-=======
 from tests.verify.controller import INVENTORY, read_inventory
->>>>>>> k4
 from tests.verify.lab import TLS, Lab
 from tests.verify.test_dns import leads
 
@@ -25,11 +21,8 @@ if "dns" not in read_inventory():
 pytestmark = pytest.mark.disturbs
 # What the design promises, from the last acknowledged write before to the first one after.
 MOST_SECONDS = 10.0
-<<<<<<< HEAD
-=======
 UNIT = "postgresql@17-main"
 KEPT = "/var/lib/postgresql/17/main.diverged-*"
->>>>>>> k4
 
 
 @pytest.fixture
@@ -108,27 +101,6 @@ def test_a_standby_that_does_not_replay_is_refused(lab: Lab, playbook: Callable[
 
 
 def test_an_old_primary_that_went_its_own_way_is_rewound_and_serves_again(
-<<<<<<< HEAD
-    lab: Lab, playbook: Callable[..., Run], table: str
-) -> None:
-    if lab.group("primary_record"):
-        epoch = json.loads(lab.command("db2", ["nano-primary-record", "show"])["stdout"])["record"]["epoch"]
-        claimed = lab.command("db2", ["nano-primary-record", "claim", "--host", "db2", "--expect-epoch", str(epoch)])
-        assert claimed["rc"] == 0, claimed["stderr"]
-    lab.host("db2").run_expect([0], "systemctl stop postgresql@17-main")
-    lab.admin("db1", f"INSERT INTO {table} VALUES (1)", "nano")
-    lab.host("db1").run_expect([0], "systemctl stop nano-heartbeat postgresql@17-main")
-    lab.host("db2").run_expect([0], "systemctl start postgresql@17-main")
-    assert lab.admin("db2", "SELECT pg_promote()") == "t"
-    lab.admin("db2", f"INSERT INTO {table} VALUES (2)", "nano")
-    done = playbook("playbooks/failback.yml", extra_vars={"failback_site": "site_a", "failback_confirm": "site_a"})
-    assert done.rc == 0, done.output[-4000:]
-    assert "Way: rewind" in done.output or "rewind" in done.output
-    assert primary(lab) == "db1" and lab.admin("db1", f"SELECT id FROM {table}", "nano") == "2"
-    (kept,) = lab.host("db1").run_expect([0], "ls -d /var/lib/postgresql/17/main.diverged-*").stdout.split()
-    note = json.loads(lab.host("db1").run_expect([0], f"cat {kept}/diverged.json").stdout)
-    assert note["commits"] >= 1 and note["segments"]
-=======
     lab: Lab, playbook: Callable[..., Run], eventually: Callable[..., Any], table: str
 ) -> None:
     there = f"SELECT to_regclass('{table}') IS NOT NULL"
@@ -155,5 +127,4 @@ def test_an_old_primary_that_went_its_own_way_is_rewound_and_serves_again(
     assert note["commits"] >= 1 and note["last_commit"] and note["segments"]
     report = max(INVENTORY.parent.glob("*.reports/failback-*.json"), key=lambda path: path.stat().st_mtime)
     assert json.loads(report.read_text())["facts"]["Way"] == "rewind"
->>>>>>> k4
     lab.host("db1").run_expect([0], f"rm -r {kept}")
