@@ -16,12 +16,6 @@ from typing import Any
 import yaml
 
 from .conftest import ROOT
-<<<<<<< HEAD
-from .modules import MOST_SECONDS, Result, program, run_module_below
-from .restore_site import SERVER, SYSTEMCTL, UNIT, Site
-from .scratch import BIN, VERSION
-
-=======
 from .modules import MOST_SECONDS, Result, program, read
 from .restore_site import SERVER, SYSTEMCTL, UNIT, Site
 from .scratch import BIN, VERSION
@@ -33,7 +27,6 @@ from ansible.module_utils.testing import patch_module_args
 with patch_module_args(json.load(sys.stdin)):
     importlib.import_module(f"ansible_collections.nano.ops.plugins.modules.{sys.argv[1]}").main()
 """
->>>>>>> k4
 # Nobody else listens on them: neither a server of the machine nor another run of these tests.
 NET = f"{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 ADDRESSES = {"db1": f"127.91.{NET}", "db2": f"127.92.{NET}"}
@@ -136,11 +129,6 @@ class Member(Site):
     def stop(self) -> None:
         subprocess.run([*self.below(), "systemctl", "stop", UNIT], check=True, timeout=MOST_SECONDS)
 
-<<<<<<< HEAD
-    def does(self, module: str, state: str, *, check: bool = False, **options: Any) -> Result:
-        """Run postgresql_switchover, postgresql_rejoin or postgresql_failover."""
-        return run_module_below(self.below(), f"postgresql_{module}", {"state": state, **options}, check=check)
-=======
     def command(self, module: str, extra: str = "true") -> dict[str, Any]:
         """Return how subprocess runs a module of the collection on this host."""
         env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"}
@@ -157,7 +145,6 @@ class Member(Site):
             **self.command(module), input=given, capture_output=True, text=True, check=False, timeout=MOST_SECONDS
         )
         return read(done.stdout, done.stderr)
->>>>>>> k4
 
     def done(self, module: str, state: str, **options: Any) -> Result:
         """Do the same, and demand that it worked."""
@@ -188,20 +175,10 @@ class Member(Site):
         stand_in = program(
             self.here / "bin", "pg_rewind-cut", f"#!/bin/sh\nrm {wal}/0*\ntouch /run/postgresql/cut\nsleep 60\n"
         )
-<<<<<<< HEAD
-        argv = [*self.below(f'mount --bind "{stand_in}" {BIN}/pg_rewind'), sys.executable, "-m", "tests.unit.modules"]
-        process = subprocess.Popen(
-            [*argv, "postgresql_rejoin"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'collections'}"},
-=======
         process = subprocess.Popen(
             **self.command("rejoin", f'mount --bind "{stand_in}" {BIN}/pg_rewind'),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
->>>>>>> k4
             start_new_session=True,
         )
         assert process.stdin

@@ -167,7 +167,7 @@ def asked(before: dict[str, Any], promotes: str = "t", segment: str = "000000020
             return [[promotes]]
         if "UPDATE" in sql:
             return [["1012.5"]]
-        if "pg_walfile_name" in sql:
+        if sql.startswith("SELECT pg_walfile_name"):
             return [[segment]]
         return [["1000"]] if "written_at" in sql else [row]
 

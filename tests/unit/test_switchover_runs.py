@@ -171,14 +171,8 @@ def test_nobody_goes_back_once_another_was_promoted(pair: Pair) -> None:
     wait_for(lambda: one.is_standby() and follows(two, "db1"), "db1 follows again")
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
-def test_diverged_primary_is_rewound_and_its_writes_are_kept(pair: Pair, crash: bool) -> None:
-    old, new = fail_over(pair, crash=crash)
-=======
 def test_diverged_primary_that_crashed_is_rewound_and_its_writes_are_kept(pair: Pair) -> None:
     old, new = fail_over(pair, crash=True)
->>>>>>> k4
     assert old.does("rejoin", "seen", primary=ADDRESSES["db2"])["way"] == "rewind"
     result = rejoined(old, new)
     assert (result["way"], result["notes"]) == ("rewind", [])
