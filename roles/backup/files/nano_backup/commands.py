@@ -124,7 +124,7 @@ def write_metrics(config: Config, state: State, log: Log) -> None:
     path = config.metrics_directory / "nano_backup.prom"
     if state.running and not files.is_locked(_lock(config)):
         # Killed, and not settled yet; the next run notes it.
-        state.steps[state.running].success = False
+        state.cut_off(state.steps[state.running])
         state.running = ""
     live.collect(config, state, wal_state, log).write(path)
     if wal.check(config, wal_state, log):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg2
+import psycopg2.errors
+from psycopg2.extensions import TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from . import units
 from .config import Config
 from .errors import BackupError
 
@@ -30,6 +34,8 @@ VARIABLES = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "application_name": "PGAPPNAME",
 }
+# Seconds that the clocks of two hosts may differ: less than what S3 refuses, more than a busy host takes to answer.
+SKEW_S = 120
 # Tables with rows of their own that a dump holds: no parents of partitions, nothing of an extension, nothing unlogged.
 TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -104,6 +110,26 @@ def server(config: Config, target: str, only: str = "", seconds: int = 10) -> Se
     )
 
 
+def demand_clock(config: Config) -> None:
+    """Refuse to work by a clock that is not the database's: good backups would be deleted as old ones.
+
+    A server that can't be asked is no reason; whoever needs it says so.
+
+    Raises:
+        BackupError: the two differ.
+    """
+    try:
+        ((there,),) = server(config, "any").ask("postgres", "SELECT extract(epoch FROM clock_timestamp())::float8")
+    except BackupError:
+        return
+    here = time.time()
+    if abs(here - there) > SKEW_S:
+        raise BackupError(
+            f"it is {units.clock(here)} UTC here and {units.clock(there)} UTC on the database's host: nothing was made "
+            "or deleted, set the clock that is wrong (timedatectl)"
+        )
+
+
 def databases(config: Config) -> list[str]:
     """Return the databases to dump: those that are named, else all but templates and the empty `postgres`."""
     if config.databases:
@@ -115,13 +141,22 @@ def databases(config: Config) -> list[str]:
 
 
 def count_rows(cursor: Cursor, tables: Sequence[str] | None = None) -> dict[str, int]:
-    """Return table to its exact number of rows, in the cursor's transaction."""
+    """Return table to its exact number of rows, in the cursor's transaction; without those that are dropped meanwhile."""
     if tables is None:
         cursor.execute(TABLES)
         tables = [row[0] for row in cursor.fetchall()]
     found = {}
+    is_open = cursor.connection.info.transaction_status == TRANSACTION_STATUS_INTRANS
     for table in tables:
-        cursor.execute(f"SELECT count(*) FROM ONLY {table}")
+        if is_open:
+            cursor.execute("SAVEPOINT counted")
+        try:
+            cursor.execute(f"SELECT count(*) FROM ONLY {table}")
+        except psycopg2.errors.UndefinedTable:
+            if not is_open:
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT counted")
+            continue
         (row,) = cursor.fetchall()
         found[table] = int(row[0])
     return found

@@ -32,6 +32,7 @@ def make(config: Config, name: str, log: Log) -> Outcome:
     Raises:
         BackupError: the dump failed; what was begun is gone and older dumps are as they were.
     """
+    database.demand_clock(config)
     folder = manifest.folder_of(config.directory, name)
     folder.mkdir(mode=0o700, exist_ok=True)
     try:

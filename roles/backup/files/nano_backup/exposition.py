@@ -69,7 +69,7 @@ def _escaped(text: str) -> str:
 
 def results(page: Page, state: State) -> None:
     """Add how the steps of `run` ended."""
-    for step in state.of_kind("full", "diff", "dump", "copy"):
+    for step in state.of_kind("full", "diff", "dump", "copy", "retention"):
         labels = {"kind": step.kind, **step.labels}
         page.put("last_run_timestamp_seconds", step.last_run, **labels)
         # Of one that is at work the last end counts; the first of all has none yet.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import command, units
+from . import command, database, units
 from .config import Config
 from .errors import BackupError
 from .state import Outcome
@@ -72,7 +72,7 @@ def info(config: Config, repository: int, seconds: float = 120) -> Info:
     except ValueError as error:
         raise BackupError(f"repository {repository}: pgbackrest info printed no JSON: {error}") from None
     except command.CommandError as error:
-        raise BackupError(f"repository {repository} can't be asked: {error.words}") from None
+        raise BackupError(f"repository {repository} can't be asked: {error.words}{_remedy(error.words)}") from None
     stanza: dict[str, Any] = stanzas[0] if stanzas else {"status": {"code": 1, "message": "no stanza"}, "repo": []}
     status = next((each["status"] for each in stanza["repo"] if each["key"] == repository), stanza["status"])
     if status["code"] in NO_STANZA:
@@ -81,7 +81,7 @@ def info(config: Config, repository: int, seconds: float = 120) -> Info:
             "run site.yml --tags pgbackrest"
         )
     if status["code"] not in (OK, NO_BACKUP):
-        raise BackupError(f"repository {repository}: {status['message']}")
+        raise BackupError(f"repository {repository}: {status['message']}{_remedy(status['message'])}")
     # After an upgrade of PostgreSQL there are several clusters; the last one is the present one.
     current = max((each["id"] for each in stanza["db"]), default=0)
     version = next((each["version"] for each in stanza["db"] if each["id"] == current), "")
@@ -126,6 +126,7 @@ def backup(config: Config, repository: int, kind: str) -> Outcome:
     Raises:
         BackupError: the repository does not answer, or pgBackRest failed; its words are in the text.
     """
+    database.demand_clock(config)
     info(config, repository, ANSWER_S)
     attempts, words = _standby(config), [f"--type={kind}", f"--archive-timeout={WAL_S}"]
     for number, options in enumerate(attempts, 1):

@@ -22,6 +22,7 @@ REASONS = (
     (r"AccessDenied|Forbidden|status code: 403", "S3 does not allow {key} to do this in bucket {bucket}"),
     (r"NoSuchBucket", "there is no bucket {bucket}: the store's own role makes it"),
     (r"RequestTimeTooSkewed", "the clocks of this host and of S3 differ too much: check the time of both"),
+    (r"certificate has expired|not yet valid", "the certificate of {endpoint} has expired, or a clock is wrong: renew it"),
     (r"x509|certificate", "the certificate of {endpoint} is not trusted: check backup_s3_ca_file"),
     (
         # A file of one block that can't be decrypted ends for rclone before its time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from . import files, manifest
+from . import database, files, manifest
 from .config import Config
 from .copies import whole
 from .errors import BackupError
@@ -53,11 +53,12 @@ def is_good_copy(remote: Remote, listing: dict[str, int], dump: Dump) -> bool:
 
 
 def expire_local(config: Config) -> Outcome:
-    """Delete local dumps that are too old. Raises OSError."""
+    """Delete local dumps that are too old. Raises OSError, BackupError when the clock can't be right."""
+    database.demand_clock(config)
     dumps = manifest.local(config.directory)
     gone = []
-    for database in sorted({dump.database for dump in dumps}):
-        own = [dump for dump in dumps if dump.database == database]
+    for name in sorted({dump.database for dump in dumps}):
+        own = [dump for dump in dumps if dump.database == name]
         for dump in expired(own, time.time(), config.retention_days, lambda each: is_good(config, each)):
             folder = config.directory / dump.path
             # Under this name it is no dump any more, should the deletion be cut off.
@@ -79,18 +80,19 @@ def _archives(config: Config) -> str:
 
 
 def expire_remote(config: Config, remote: Remote) -> Outcome:
-    """Delete copies in S3 that are too old, whatever is on the disk. Raises RemoteError."""
+    """Delete copies in S3 that are too old, whatever is on the disk. Raises RemoteError, BackupError as above."""
+    database.demand_clock(config)
     listing = remote.listing(DUMPS)
     dumps = whole(listing)
     gone = 0
-    for database in sorted({dump.database for dump in dumps}):
-        own = [dump for dump in dumps if dump.database == database]
+    for name in sorted({dump.database for dump in dumps}):
+        own = [dump for dump in dumps if dump.database == name]
         old = expired(own, time.time(), config.s3_retention_days, lambda each: is_good_copy(remote, listing, each))
         for dump in old:
             # The manifest first: without it the rest is no dump any more.
-            for name in (NAME, DUMP, GLOBALS):
-                if f"{dump.path}/{name}" in listing:
-                    remote.delete(DUMPS, f"{dump.path}/{name}")
+            for each in (NAME, DUMP, GLOBALS):
+                if f"{dump.path}/{each}" in listing:
+                    remote.delete(DUMPS, f"{dump.path}/{each}")
             gone += 1
     return Outcome(_told(gone) + _remote_archives(config, remote))
 

@@ -79,10 +79,15 @@ class State:
         if self.running:
             step = self.steps.get(self.running)
             if step:
-                step.success, step.error = False, KILLED
+                self.cut_off(step)
                 self.log.tell("settle", f"{self.running} {KILLED}", "warning")
             self.running = ""
             self.save()
+
+    def cut_off(self, step: Step) -> None:
+        """Note that a step was killed. One that never ended before gets a duration too, which tells that it did end."""
+        step.success, step.error = False, KILLED
+        step.seconds = step.seconds or max(0.001, time.time() - step.last_run)
 
     def step(self, kind: str, labels: dict[str, str], what: str, function: Callable[[], Outcome]) -> bool:
         """Run a step and note how it ended; a failure doesn't stop the others.
@@ -110,6 +115,7 @@ class State:
                 kind, f"{what}: {error}", "error", error=str(error), duration_ms=round(step.seconds * 1000), **labels
             )
         except BaseException:
+            step.seconds = time.monotonic() - began
             step.success, step.error = False, "was stopped before it ended"
             raise
         else:
